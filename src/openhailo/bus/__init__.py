@@ -1,0 +1,1 @@
+"""How bytes reach a PCI function or a device file."""
