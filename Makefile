@@ -1,0 +1,64 @@
+# The two commands: `make demo` and `make test`. Everything else is listed by `make help`.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+REPORT := build/report
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type conformance wire mutants mutants-full fuzz fuzz-long e2e bench docs ci clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: tools/setup.sh requirements/dev.txt pyproject.toml
+	tools/setup.sh
+
+setup: $(VENV)/.ready ## make .venv with everything pinned
+
+demo: $(VENV)/.ready ## compile real models, boot the virtual chip, find things in real photos
+	$(BIN)/openhailo demo --output build/demo
+
+test: $(VENV)/.ready ## the whole test suite that needs no hardware
+	$(PYTEST) -q -n 2 tests/unit tests/golden tests/conformance tests/e2e
+
+lint: $(VENV)/.ready ## ruff and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: $(VENV)/.ready ## mypy --strict
+	$(BIN)/mypy
+
+conformance: $(VENV)/.ready ## the conformance suite on the device named by OPENHAILO_DEVICE (default: the twin)
+	$(PYTEST) -q tests/conformance
+
+wire: $(VENV)/.ready ## replay the recorded exchanges of the vendor's stack and compare byte for byte
+	$(BIN)/python -m tests.wire --report $(REPORT)/wire.json
+
+mutants: $(VENV)/.ready ## bend the twin's copy of the map and count what the tests catch
+	$(BIN)/python -m tests.mutants --report $(REPORT)/mutants.json
+
+fuzz: $(VENV)/.ready ## hostile inputs on every surface, short
+	$(BIN)/python -m tests.fuzz --seconds 60 --report $(REPORT)/fuzz.json
+
+fuzz-long: $(VENV)/.ready ## the same, a million inputs and more
+	$(BIN)/python -m tests.fuzz --inputs 1000000 --report $(REPORT)/fuzz.json
+
+e2e: $(VENV)/.ready ## real models, bit for bit against ONNX Runtime
+	$(PYTEST) -q tests/e2e
+
+bench: $(VENV)/.ready ## speed against peers measured in the same run
+	$(BIN)/python -m benchmarks --report $(REPORT)/bench.json
+
+docs: $(VENV)/.ready ## check links, commands and examples of the docs
+	$(BIN)/python -m tools.docs
+
+ci: ## what continuous integration runs
+	$(MAKE) lint type
+	$(MAKE) wire mutants fuzz
+	$(MAKE) docs demo bench
+	$(MAKE) test
+
+clean: ## remove everything that was built
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
