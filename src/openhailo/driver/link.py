@@ -3,8 +3,8 @@
 `openhailo.driver.pcie_link.PcieLink` implements it over a bare PCI function; a link over the kernel driver has the same
 semantics. Nothing above this file can tell them apart.
 
-Life of a network on a link: `ChipLink.create_descriptor_list` and `ChipLink.alloc_buffer` per channel -> controls that
-hand the list addresses to the firmware -> `ChipLink.enable_channels` -> the firmware activates the network (it starts the
+Life of a network on a link: `ChipLink.create_descriptor_list` and `ChipLink.alloc_buffer` per channel -> controls
+that hand the list addresses to the firmware -> `ChipLink.enable_channels` -> the firmware activates the network (it starts the
 channels, driver.md 6.2) -> `ChipLink.launch` and `ChipLink.wait_channels` per frame -> the firmware deactivates ->
 `ChipLink.disable_channels` -> close buffers and lists.
 """
@@ -205,7 +205,7 @@ class ChipLink(Protocol):
         ...
 
     def soft_reset(self) -> None:
-        """Restart the chip's firmware; every network and channel state is lost. Raises `DeviceError`, `FirmwareError`."""
+        """Restart the firmware; all networks and channel state are lost. Raises `DeviceError`, `FirmwareError`."""
         ...
 
     def close(self) -> None:
