@@ -4,9 +4,9 @@
 semantics. Nothing above this file can tell them apart.
 
 Life of a network on a link: `ChipLink.create_descriptor_list` and `ChipLink.alloc_buffer` per channel -> controls
-that hand the list addresses to the firmware -> `ChipLink.enable_channels` -> the firmware activates the network (it starts the
-channels, driver.md 6.2) -> `ChipLink.launch` and `ChipLink.wait_channels` per frame -> the firmware deactivates ->
-`ChipLink.disable_channels` -> close buffers and lists.
+that hand the list addresses to the firmware -> `ChipLink.enable_channels` -> the firmware activates the network and
+starts the channels (driver.md 6.2) -> `ChipLink.launch` and `ChipLink.wait_channels` per frame -> the firmware
+deactivates -> `ChipLink.disable_channels` -> close buffers and lists.
 """
 
 from __future__ import annotations
