@@ -1,0 +1,1 @@
+"""The blocks of the virtual chip: one class each."""
