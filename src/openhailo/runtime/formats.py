@@ -1,0 +1,193 @@
+"""Pixel orders, element types, frame layouts and quantisation parameters (hef.md sections 7 and 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhailo._units import align_up
+from openhailo.errors import InvalidHef, UnsupportedHef
+
+
+class FormatOrder(IntEnum):
+    """How the elements of a frame follow each other; numbers as in the vendor's API (runtime-behaviour.md 28)."""
+
+    AUTO = 0
+    NHWC = 1
+    NHCW = 2
+    FCR = 3
+    F8CR = 4
+    NHW = 5
+    NC = 6
+    BAYER_RGB = 7
+    BAYER_RGB_12BIT = 8
+    RGB888 = 10
+    NCHW = 11
+    YUY2 = 12
+    NV12 = 13
+    NV21 = 14
+    YYUV = 15
+    YYVU = 16
+    RGB4 = 17
+    I420 = 18
+    YYYYUV = 19
+    NMS_WITH_BYTE_MASK = 20
+    NMS_ON_CHIP = 21
+    NMS_BY_CLASS = 22
+    NMS_BY_SCORE = 23
+
+
+class FormatType(IntEnum):
+    """Element types (runtime-behaviour.md 28)."""
+
+    AUTO = 0
+    UINT8 = 1
+    UINT16 = 2
+    FLOAT32 = 3
+
+
+#: Element type -> NumPy type; every multi-byte element is little-endian on the wire (hef.md 7).
+DTYPES: dict[FormatType, np.dtype[Any]] = {
+    FormatType.UINT8: np.dtype("u1"),
+    FormatType.UINT16: np.dtype("<u2"),
+    FormatType.FLOAT32: np.dtype("<f4"),
+}
+
+#: Compiler's format code -> (device order, default user order) (hef.md 7).
+DEVICE_ORDERS: dict[int, tuple[FormatOrder, FormatOrder]] = {
+    0: (FormatOrder.NHWC, FormatOrder.NHWC),
+    1: (FormatOrder.NHCW, FormatOrder.NHWC),
+    2: (FormatOrder.NC, FormatOrder.NC),
+    3: (FormatOrder.FCR, FormatOrder.FCR),
+    4: (FormatOrder.BAYER_RGB, FormatOrder.BAYER_RGB),
+    5: (FormatOrder.NHW, FormatOrder.NHW),
+    6: (FormatOrder.NMS_ON_CHIP, FormatOrder.NMS_BY_CLASS),
+    7: (FormatOrder.F8CR, FormatOrder.F8CR),
+    8: (FormatOrder.RGB888, FormatOrder.NHWC),
+    11: (FormatOrder.YUY2, FormatOrder.YUY2),
+    13: (FormatOrder.NHWC, FormatOrder.NHWC),
+    14: (FormatOrder.YYUV, FormatOrder.NV12),
+    15: (FormatOrder.YYVU, FormatOrder.NV21),
+    16: (FormatOrder.YYYYUV, FormatOrder.I420),
+}
+
+#: Orders whose frames are planes of luma and chroma; `height` times `features` counts their rows (hef.md 7).
+PLANAR_YUV = frozenset(
+    {FormatOrder.NV12, FormatOrder.NV21, FormatOrder.I420, FormatOrder.YYUV, FormatOrder.YYVU, FormatOrder.YYYYUV}
+)
+
+
+def device_order(code: int) -> tuple[FormatOrder, FormatOrder]:
+    """Map the compiler's format ``code`` to (device order, default user order). Unknown: `UnsupportedHef`."""
+    try:
+        return DEVICE_ORDERS[code]
+    except KeyError:
+        raise UnsupportedHef(feature=f"device format code {code}") from None
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """One frame as it lies in a transfer: real shape, padded shape, order and element size.
+
+    ``transposed`` says that rows and columns of the user's frame are exchanged on the device.
+    """
+
+    order: FormatOrder
+    height: int
+    width: int
+    features: int
+    padded_height: int
+    padded_width: int
+    padded_features: int
+    data_bytes: int = 1
+    transposed: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = (self.height, self.width, self.features, self.padded_height, self.padded_width, self.padded_features)
+        if min(sizes) < 1 or self.data_bytes not in (1, 2):
+            raise InvalidHef(rule="shape", where="edge layer", detail=f"sizes {sizes}, {self.data_bytes} data bytes")
+        if any(real > padded for real, padded in zip(sizes[:3], sizes[3:], strict=True)):
+            raise InvalidHef(
+                rule="shape", where="edge layer", detail=f"real shape {sizes[:3]} above padded {sizes[3:]}"
+            )
+
+    @property
+    def type(self) -> FormatType:
+        """The device's element type."""
+        return FormatType.UINT8 if self.data_bytes == 1 else FormatType.UINT16
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame on the wire, before rounding (hef.md 7)."""
+        features = 4 if self.order is FormatOrder.RGB888 else self.padded_features
+        return self.padded_height * self.padded_width * features * self.data_bytes
+
+    @cached_property
+    def transfer_bytes(self) -> int:
+        """Bytes of one transfer: the frame rounded up to 8 (hef.md 7)."""
+        return align_up(self.frame_bytes, 8)
+
+    def unpadded(self) -> FrameLayout:
+        """The same frame without padding (hef.md 10, last row)."""
+        return replace(self, padded_height=self.height, padded_width=self.width, padded_features=self.features)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How numbers become integers: ``real = (integer - zero_point) * scale`` (hef.md 8).
+
+    ``zero_points`` and ``scales`` have one element, or one per feature. ``limits`` clip real input values.
+    """
+
+    zero_points: tuple[float, ...] = (0.0,)
+    scales: tuple[float, ...] = (1.0,)
+    limits: tuple[float, float] = (0.0, 255.0)
+
+    @property
+    def per_feature(self) -> bool:
+        """Whether features really differ; equal vectors count as one pair."""
+        return len(set(zip(self.zero_points, self.scales, strict=True))) > 1
+
+    @property
+    def zero_point(self) -> float:
+        """The zero point of the first feature."""
+        return self.zero_points[0]
+
+    @property
+    def scale(self) -> float:
+        """The scale of the first feature."""
+        return self.scales[0]
+
+    @property
+    def identity(self) -> bool:
+        """Zero point 0 and scale 1 everywhere: numbers are taken as they are, without clipping (hef.md 8)."""
+        return not self.per_feature and self.zero_point == 0 and self.scale == 1
+
+    @property
+    def valid(self) -> bool:
+        """All-zero parameters mean "none given" (hef.md 8)."""
+        return any(self.scales) or any(self.zero_points) or any(self.limits)
+
+
+def user_shape(order: FormatOrder, layout: FrameLayout) -> tuple[int, ...]:
+    """The shape of the user's array for one frame (pyhailort-api.md 8: NC (C,), NHW (H, W), others (H, W, C))."""
+    height, width = (layout.width, layout.height) if layout.transposed else (layout.height, layout.width)
+    features = layout.features
+    shapes: dict[FormatOrder, tuple[int, ...]] = {
+        FormatOrder.NC: (features,),
+        FormatOrder.NHW: (height, width),
+        FormatOrder.NCHW: (features, height, width),
+        FormatOrder.NHCW: (height, features, width),
+        FormatOrder.RGB4: (height, align_up(width * features, 4)),
+        **dict.fromkeys(PLANAR_YUV, (height * features, width)),
+    }
+    return shapes.get(order, (height, width, features))
+
+
+#: An array of any element type.
+Array = NDArray[Any]
