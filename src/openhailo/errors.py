@@ -6,11 +6,12 @@
     +- DeviceError      DeviceNotFound AccessDenied DeviceLost DeviceBusy DmaMapError VersionUnsupported
     +- DeviceTimeout    (also a TimeoutError)
     +- ProtocolError    ControlFailed MalformedReply SequenceMismatch
-    +- FirmwareError    BadImage (also a ValueError) BootFailed
+    +- FirmwareError    BadImage (also a ValueError) BootFailed BadProgram (also a ValueError)
     +- HefError         (also a ValueError) NotAHef BadChecksum UnsupportedHef Truncated InvalidHef
     +- CompileError     UnsupportedOp DoesNotFit CalibrationError ModelInvalid
     +- InferenceError   ShapeMismatch QueueFull Cancelled NoReference StateError
     +- InputError       (also a ValueError) a user's file or argument that cannot be used
+    +- AssetUnavailable a demo model or photo that could not be fetched
 
 Every class takes keyword-only fields, keeps them as attributes, and builds a message that ends with what to do next.
 Where they come from:
@@ -154,6 +155,14 @@ class BootFailed(FirmwareError):
     def __init__(self, *, stage: str, detail: str = "") -> None:
         self.stage, self.detail = stage, detail
         super().__init__(f"boot failed at {stage}{': ' + detail if detail else ''}; power-cycle the card and try again")
+
+
+class BadProgram(FirmwareError, ValueError):
+    """A program image for the twin's neural core that does not add up; ``detail`` names the field."""
+
+    def __init__(self, *, detail: str) -> None:
+        self.detail = detail
+        super().__init__(f"not a usable program for the twin's core: {detail}; compile the model again")
 
 
 # --- HEF ----------------------------------------------------------------------------------------------------
@@ -302,3 +311,11 @@ class InputError(OpenHailoError, ValueError):
     def __init__(self, *, what: str, detail: str) -> None:
         self.what, self.detail = what, detail
         super().__init__(f"{what}: {detail}")
+
+
+class AssetUnavailable(OpenHailoError):
+    """A demo model or photo that is neither in the cache nor to be had from the package index."""
+
+    def __init__(self, *, name: str, detail: str, hint: str = "check the network and pip's configuration") -> None:
+        self.name, self.detail, self.hint = name, detail, hint
+        super().__init__(f"{name} is not available: {detail}; {hint}")
