@@ -2,7 +2,7 @@
 
 A device name is ``scheme:target``, for example ``twin:`` or ``pci:0001:01:00.0``. A factory takes the target text and
 keyword options and returns an `Endpoint`: either a PCI function that our driver runs, or a finished link. Other
-packages add schemes through the entry point group ``openhailo.links``. This is the only file that knows the backends by name.
+packages add schemes through the entry point group ``openhailo.links``. Only this file knows the backends by name.
 """
 
 from __future__ import annotations
