@@ -1,0 +1,97 @@
+"""Steps of a context: HEF operations translated, with the parts that need channels left open (context-switch.md 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from openhailo.errors import InvalidHef
+from openhailo.runtime.configure.actions import BuiltAction
+
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Separator:
+    """A trigger that waits for nothing: it only stands between actions."""
+
+
+@dataclass(frozen=True)
+class ConfigFetch:
+    """One group of configuration bytes of one config stream, written and fetched together."""
+
+    stream: int
+    pieces: tuple[Buffer, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the group."""
+        return sum(len(piece) for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class AllowInput:
+    """Let the input layer of this stream flow."""
+
+    stream: int
+
+
+@dataclass(frozen=True)
+class WaitOutput:
+    """Wait until a batch of the output layer of this stream was written (``idle``: until its channel is idle)."""
+
+    stream: int
+    idle: bool = False
+
+
+Step = BuiltAction | ConfigFetch | AllowInput | WaitOutput | Separator
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The steps of one context around its single group of input releases (context-switch.md 10.4)."""
+
+    before: tuple[Step, ...] = ()
+    inputs: tuple[AllowInput, ...] = ()
+    after: tuple[Step, ...] = ()
+
+    @property
+    def config_streams(self) -> list[int]:
+        """Config streams in use, ascending."""
+        return sorted({step.stream for step in (*self.before, *self.after) if isinstance(step, ConfigFetch)})
+
+    def fetches(self, stream: int) -> list[ConfigFetch]:
+        """The groups of one config stream, in order."""
+        steps = (*self.before, *self.after)
+        return [step for step in steps if isinstance(step, ConfigFetch) and step.stream == stream]
+
+
+@dataclass
+class ConfigGroup:
+    """Consecutive configuration writes of one operation, collected per config stream in order of first use."""
+
+    streams: dict[int, list[Buffer]] = field(default_factory=dict)
+
+    def add(self, stream: int, piece: Buffer) -> None:
+        """Append one write."""
+        self.streams.setdefault(stream, []).append(piece)
+
+    def take(self) -> list[ConfigFetch]:
+        """Return what was collected and start again."""
+        taken = [ConfigFetch(stream, tuple(pieces)) for stream, pieces in self.streams.items()]
+        self.streams.clear()
+        return taken
+
+
+def split_inputs(steps: Sequence[Step], where: str, *, required: bool) -> Operations:
+    """Find the one contiguous group of input releases (context-switch.md 10.4). Raises `InvalidHef`."""
+    places = [index for index, step in enumerate(steps) if isinstance(step, AllowInput)]
+    if not places:
+        if required:
+            raise InvalidHef(rule="input dataflow", where=where, detail="no allow_input_dataflow action")
+        return Operations(before=tuple(steps))
+    first, last = places[0], places[-1]
+    if last - first + 1 != len(places):
+        raise InvalidHef(rule="input dataflow", where=where, detail="more than one group of allow_input_dataflow")
+    group = tuple(step for step in steps[first : last + 1] if isinstance(step, AllowInput))
+    return Operations(tuple(steps[:first]), group, tuple(steps[last + 1 :]))
