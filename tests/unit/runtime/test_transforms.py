@@ -43,6 +43,18 @@ def expected_transfer(device, pixels):
     return out.tobytes()
 
 
+def write(plan, slot, frame):
+    """Write one frame into a slot of its own."""
+    plan.bind(memoryview(slot), plan.transfer_bytes)(np.ascontiguousarray(frame)[None], 0, 1)
+
+
+def read(plan, slot):
+    """Read the frame of a slot."""
+    out = np.empty((1, *plan.shape), plan.dtype)
+    plan.bind(memoryview(slot), plan.transfer_bytes)(out, 0, 1)
+    return out[0]
+
+
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 19))
 pads = st.tuples(st.integers(0, 3), st.integers(0, 7), st.integers(0, 9))
 
@@ -70,10 +82,8 @@ def test_input_elements_lie_where_the_format_table_says(pair, shape, pad, data_b
         frame = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)), constant_values=9)
     plan = plan_input(device, IDENTITY, order=user)
     slot = bytearray(b"\xee" * plan.transfer_bytes)
-    write = plan.bind(memoryview(slot))
     assert frame.shape == plan.shape
-    write(frame)
-    write(frame)
+    write(plan, slot, frame)
     assert bytes(slot) == expected_transfer(device, pixels)
 
 
@@ -94,8 +104,7 @@ def test_output_elements_come_from_where_the_format_table_says(pair, shape, pad,
     slot = memoryview(bytearray(expected_transfer(device, pixels)))
 
     raw = plan_output(device, IDENTITY, order=user)
-    got = np.empty(raw.shape, raw.dtype)
-    raw.bind(slot)(got)
+    got = read(raw, slot)
     np.testing.assert_array_equal(got.transpose(1, 2, 0) if user is O.NCHW else got, pixels)
 
     count = shape[2] if per_feature else 1
@@ -103,8 +112,7 @@ def test_output_elements_come_from_where_the_format_table_says(pair, shape, pad,
     scales = np.linspace(0.25, 1.75, count, dtype=np.float32)
     quantization = Quantization(tuple(map(float, zero_points)), tuple(map(float, scales)))
     real = plan_output(device, quantization, order=user, user_type=T.FLOAT32)
-    out = np.empty(real.shape, real.dtype)
-    real.bind(slot)(out)
+    out = read(real, slot)
     want = (pixels.astype(np.float32) - zero_points) * scales
     np.testing.assert_array_equal(out.transpose(1, 2, 0) if user is O.NCHW else out, want)
 
@@ -114,7 +122,7 @@ def test_rgb888_reverses_channels_and_leaves_the_fourth_byte_zero():
     pixels = frame_of((2, 3, 3))
     plan = plan_input(device, IDENTITY, order=O.NHWC)
     slot = bytearray(plan.transfer_bytes)
-    plan.bind(memoryview(slot))(pixels)
+    write(plan, slot, pixels)
     assert bytes(slot) == expected_transfer(device, pixels)
     assert plan.transfer_bytes == 2 * 4 * 4
 
@@ -126,7 +134,7 @@ def test_two_plane_yuv_interleaves_two_luma_rows_and_a_chroma_row(user, device_o
     frame = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) + 1
     assert plan.shape == frame.shape
     slot = bytearray(plan.transfer_bytes)
-    plan.bind(memoryview(slot))(frame)
+    write(plan, slot, frame)
     rows = np.frombuffer(slot, np.uint8)[:36].reshape(6, 6)
     assert not rows[:, 4:].any()
     np.testing.assert_array_equal(rows[:, :4], frame[[0, 1, 4, 2, 3, 5]])
@@ -137,7 +145,7 @@ def test_three_plane_yuv_puts_half_rows_of_u_and_v_behind_two_luma_rows():
     plan = plan_input(device, IDENTITY, order=O.I420)
     frame = np.arange(24, dtype=np.uint8).reshape(6, 4)
     slot = bytearray(plan.transfer_bytes)
-    plan.bind(memoryview(slot))(frame)
+    write(plan, slot, frame)
     assert list(slot) == [*range(8), 16, 17, 20, 21, *range(8, 16), 18, 19, 22, 23]
 
 
@@ -147,19 +155,16 @@ def test_transposed_layers_exchange_rows_and_columns_of_pixels():
     plan = plan_input(device, IDENTITY, order=O.NHWC)
     assert plan.shape == frame.shape
     slot = bytearray(plan.transfer_bytes)
-    plan.bind(memoryview(slot))(frame)
+    write(plan, slot, frame)
     assert bytes(slot)[:12] == np.ascontiguousarray(frame.swapaxes(0, 1)).tobytes()
-    back = np.empty((3, 2, 2), np.uint8)
-    plan_output(device, IDENTITY, order=O.NHWC).bind(memoryview(slot))(back)
-    np.testing.assert_array_equal(back, frame)
+    np.testing.assert_array_equal(read(plan_output(device, IDENTITY, order=O.NHWC), slot), frame)
 
 
 def test_nc_ignores_the_padding_behind_the_last_feature():
     device = layout(O.NC, (1, 1, 11), (1, 1, 16))
     slot = memoryview(bytearray(range(16)))
     plan = plan_output(device, Quantization((110.0,), (0.5,)), order=O.NC, user_type=T.FLOAT32)
-    out = np.empty(plan.shape, np.float32)
-    plan.bind(slot)(out)
+    out = read(plan, slot)
     np.testing.assert_array_equal(out, (np.arange(11, dtype=np.float32) - 110) * np.float32(0.5))
 
 
@@ -168,7 +173,7 @@ def test_identity_quantisation_rounds_half_to_even_and_wraps():
     plan = plan_input(device, IDENTITY, order=O.NC, user_type=T.FLOAT32)
     slot = bytearray(8)
     values = [0.5, 1.5, 2.5, 255.5, -1.0, 300.0, 254.5, -2.0]
-    plan.bind(memoryview(slot))(np.array(values, np.float32))
+    write(plan, slot, np.array(values, np.float32))
     assert list(slot) == [0, 2, 2, 0, 255, 44, 254, 254]
 
 
@@ -178,7 +183,7 @@ def test_other_quantisation_clips_to_the_limits_first():
     plan = plan_input(device, quantization, order=O.NC, user_type=T.FLOAT32)
     slot = bytearray(8)
     values = [-1000, -57, 0, 0.25, 0.75, 70.5, 1e9, np.inf]
-    plan.bind(memoryview(slot))(np.array(values, np.float32))
+    write(plan, slot, np.array(values, np.float32))
     assert list(slot) == [0, 0, 114, 114, 116, 255, 255, 255]
 
 
@@ -211,9 +216,7 @@ def test_narrowing_an_output_is_refused_and_widening_is_not():
     with pytest.raises(InputError, match="UINT8"):
         plan_output(layout(O.NC, (1, 1, 8), data_bytes=2), IDENTITY, order=O.NC, user_type=T.UINT8)
     plan = plan_output(layout(O.NC, (1, 1, 8)), IDENTITY, order=O.NC, user_type=T.UINT16)
-    out = np.empty(8, np.uint16)
-    plan.bind(memoryview(bytearray([255] * 8)))(out)
-    assert out.tolist() == [255] * 8
+    assert read(plan, bytearray([255] * 8)).tolist() == [255] * 8
 
 
 def test_missing_quantisation_is_refused_only_where_numbers_are_converted():
@@ -233,3 +236,24 @@ def test_inputs_whose_features_differ_are_refused():
 def test_impossible_shapes_are_refused(sizes):
     with pytest.raises(InvalidHef, match="shape"):
         FrameLayout(O.NHWC, *sizes)
+
+
+@pytest.mark.parametrize("user_type", [T.UINT8, T.FLOAT32])
+@pytest.mark.parametrize("device_order", [O.NHWC, O.NHCW, O.F8CR])
+def test_runs_of_frames_fill_consecutive_slots(user_type, device_order):
+    device = layout(device_order, (3, 5, 9), (3, 6, 16))
+    plan = plan_input(device, IDENTITY, order=O.NHWC, user_type=user_type)
+    frames = frame_of((700, 3, 5, 9)).astype(plan.dtype)
+    stride = plan.transfer_bytes + 64
+    slots = bytearray(stride * 702)
+    plan.bind(memoryview(slots), stride)(frames, 1, 701)
+    assert not any(slots[:stride])
+    for index in (0, 1, 511, 699):
+        at = stride * (index + 1)
+        pixels = frames[index].astype(np.uint8)
+        assert bytes(slots[at : at + plan.transfer_bytes]) == expected_transfer(device, pixels)
+        assert not any(slots[at + plan.transfer_bytes : at + stride])
+    back = plan_output(device, IDENTITY, order=O.NHWC, user_type=user_type)
+    out = np.empty((700, *back.shape), back.dtype)
+    back.bind(memoryview(slots), stride)(out, 1, 701)
+    np.testing.assert_array_equal(out, frames)

@@ -91,85 +91,86 @@ def _unsupported(user: O, layout: FrameLayout, why: str) -> InputError:
     return InputError(what=f"format {user.name} for a device layer in {layout.order.name}", detail=why)
 
 
-def device_views(flat: Array, layout: FrameLayout) -> list[Array]:
-    """Cut ``flat``, the elements of one transfer, into views of the real (unpadded) elements."""
+def device_views(slots: Array, layout: FrameLayout) -> list[Array]:
+    """Cut ``slots``, an array (slots, elements of one slot), into views (slots, ...) of the real elements."""
     if layout.order in (O.YYUV, O.YYVU, O.YYYYUV):
-        return _yuv_device_views(flat, layout)
+        return _yuv_device_views(slots, layout)
     if layout.order is O.F8CR:
-        return _f8cr_device_views(flat, layout)
-    return [_pixels(flat, layout)]
+        return _f8cr_device_views(slots, layout)
+    return [_pixels(slots, layout)]
 
 
-def _pixels(flat: Array, layout: FrameLayout) -> Array:
-    height, width, features = layout.height, layout.width, layout.features
+def _pixels(slots: Array, layout: FrameLayout) -> Array:
+    count, height, width, features = len(slots), layout.height, layout.width, layout.features
     rows, columns, channels = layout.padded_height, layout.padded_width, layout.padded_features
     if layout.order is O.RGB888:
-        return flat[: rows * columns * 4].reshape(rows, columns, 4)[:height, :width, 2::-1]
-    flat = flat[: rows * columns * channels]
+        return slots[:, : rows * columns * 4].reshape(count, rows, columns, 4)[:, :height, :width, 2::-1]
+    slots = slots[:, : rows * columns * channels]
     if layout.order is O.NHCW:
-        return flat.reshape(rows, channels, columns)[:height, :features, :width].transpose(0, 2, 1)
-    return flat.reshape(rows, columns, channels)[:height, :width, :features]
+        return slots.reshape(count, rows, channels, columns)[:, :height, :features, :width].transpose(0, 1, 3, 2)
+    return slots.reshape(count, rows, columns, channels)[:, :height, :width, :features]
 
 
-def _f8cr_device_views(flat: Array, layout: FrameLayout) -> list[Array]:
+def _f8cr_device_views(slots: Array, layout: FrameLayout) -> list[Array]:
     rows, columns, channels = layout.padded_height, layout.padded_width, layout.padded_features
-    groups = flat[: rows * columns * channels].reshape(rows, channels // 8, columns, 8)
-    groups = groups[: layout.height, :, : layout.width].transpose(0, 2, 1, 3)
+    groups = slots[:, : rows * columns * channels].reshape(len(slots), rows, channels // 8, columns, 8)
+    groups = groups[:, : layout.height, :, : layout.width].transpose(0, 1, 3, 2, 4)
     full, rest = divmod(layout.features, 8)
-    views = [groups[:, :, :full]] if full else []
-    return [*views, groups[:, :, full, :rest]] if rest else views
+    views = [groups[:, :, :, :full]] if full else []
+    return [*views, groups[:, :, :, full, :rest]] if rest else views
 
 
-def _yuv_device_views(flat: Array, layout: FrameLayout) -> list[Array]:
-    units, width = layout.height * layout.features // 3, layout.width
+def _yuv_device_views(slots: Array, layout: FrameLayout) -> list[Array]:
+    count, units, width = len(slots), layout.height * layout.features // 3, layout.width
     padded_units = layout.padded_height * layout.padded_features // 3
-    lines = flat[: padded_units * 3 * layout.padded_width].reshape(padded_units, 3, layout.padded_width)[:units]
-    luma = lines[:, :2, :width]
+    lines = slots[:, : padded_units * 3 * layout.padded_width].reshape(count, padded_units, 3, layout.padded_width)
+    lines = lines[:, :units]
+    luma = lines[:, :, :2, :width]
     if layout.order is O.YYYYUV:
         half = layout.padded_width // 2
-        return [luma, lines[:, 2, : width // 2], lines[:, 2, half : half + width // 2]]
-    return [luma, lines[:, 2, :width]]
+        return [luma, lines[:, :, 2, : width // 2], lines[:, :, 2, half : half + width // 2]]
+    return [luma, lines[:, :, 2, :width]]
 
 
-def user_views(frame: Array, order: O, layout: FrameLayout) -> list[Array]:
-    """Cut a contiguous user frame of shape `user_shape` into views that pair with `device_views`."""
+def user_views(frames: Array, order: O, layout: FrameLayout) -> list[Array]:
+    """Cut contiguous user frames (n, *`user_shape`) into views that pair with `device_views`."""
     if layout.order in (O.YYUV, O.YYVU, O.YYYYUV):
-        return _yuv_user_views(frame, layout)
-    pixels = _user_pixels(frame, order, layout)
+        return _yuv_user_views(frames, layout)
+    pixels = _user_pixels(frames, order, layout)
     if layout.transposed:
-        pixels = pixels.swapaxes(0, 1)
+        pixels = pixels.swapaxes(1, 2)
     if layout.order is not O.F8CR:
         return [pixels]
     full, rest = divmod(layout.features, 8)
-    height, width = pixels.shape[:2]
     views = []
     if full:
         # Splitting the last axis keeps the strides of the others, so this stays a view.
-        views.append(pixels[:, :, : full * 8].reshape(height, width, full, 8))
-    return [*views, pixels[:, :, full * 8 :]] if rest else views
+        views.append(pixels[..., : full * 8].reshape(*pixels.shape[:3], full, 8))
+    return [*views, pixels[..., full * 8 :]] if rest else views
 
 
-def _user_pixels(frame: Array, order: O, layout: FrameLayout) -> Array:
+def _user_pixels(frames: Array, order: O, layout: FrameLayout) -> Array:
+    count = len(frames)
     if order is O.NHCW:
-        return frame.transpose(0, 2, 1)
+        return frames.transpose(0, 1, 3, 2)
     if order is O.NCHW:
-        return frame.transpose(1, 2, 0)
+        return frames.transpose(0, 2, 3, 1)
     if order is O.RGB4:
         height, width, _ = user_shape(O.NHWC, layout)
-        return frame[:, : width * layout.features].reshape(height, width, layout.features)
+        return frames[:, :, : width * layout.features].reshape(count, height, width, layout.features)
     if order is O.NC:
-        return frame.reshape(1, 1, layout.features)
-    return frame.reshape(user_shape(O.NHWC, layout))
+        return frames.reshape(count, 1, 1, layout.features)
+    return frames.reshape(count, *user_shape(O.NHWC, layout))
 
 
-def _yuv_user_views(frame: Array, layout: FrameLayout) -> list[Array]:
-    units, width = layout.height * layout.features // 3, layout.width
-    flat = frame.reshape(-1)
-    luma, chroma = flat[: 2 * units * width].reshape(units, 2, width), flat[2 * units * width :]
+def _yuv_user_views(frames: Array, layout: FrameLayout) -> list[Array]:
+    count, units, width = len(frames), layout.height * layout.features // 3, layout.width
+    flat = frames.reshape(count, -1)
+    luma, chroma = flat[:, : 2 * units * width].reshape(count, units, 2, width), flat[:, 2 * units * width :]
     if layout.order is O.YYYYUV:
-        u, v = chroma.reshape(2, units, width // 2)
-        return [luma, u, v]
-    return [luma, chroma.reshape(units, width)]
+        planes = chroma.reshape(count, 2, units, width // 2)
+        return [luma, planes[:, 0], planes[:, 1]]
+    return [luma, chroma.reshape(count, units, width)]
 
 
 def is_plain(order: O, layout: FrameLayout) -> bool:

@@ -1,11 +1,12 @@
 """Transformations between a user's arrays and the bytes of a transfer, decided once when a network is configured.
 
-A plan is bound to each slot of a stream's ring once; the closure that comes back does one frame with a few NumPy calls,
-without allocating. Rules and order of steps: hef.md 9.
+A plan is bound to the slots of a stream's ring once; the function that comes back does a run of frames with a few NumPy
+calls, without allocating. Rules and order of steps: hef.md 9.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,8 @@ from openhailo.runtime.formats import DTYPES, Array, FormatOrder, FormatType, Fr
 from openhailo.runtime.transforms.orders import check_order, device_views, is_plain, user_views
 from openhailo.runtime.transforms.quantize import Dequantizer, Quantizer
 
-#: One frame in (host to device) or out (device to host).
-FrameCopy = Callable[[Array], None]
+#: ``copy(frames, first, last)``: move frames (last - first, *shape) into or out of the slots [first, last).
+FramesCopy = Callable[[Array, int, int], None]
 
 U8, U16, F32 = FormatType.UINT8, FormatType.UINT16, FormatType.FLOAT32
 
@@ -40,33 +41,38 @@ class InputTransform:
         self.plain = is_plain(order, layout)
         self._quantizer = Quantizer(self.shape, quantization) if user_type is F32 else None
 
-    def bind(self, slot: memoryview) -> FrameCopy:
-        """Zero ``slot`` (``transfer_bytes`` of device memory) and return the function that writes a frame into it."""
-        slot[:] = bytes(len(slot))
-        flat = np.frombuffer(slot, DTYPES[self.layout.type])
-        if self.plain and self._quantizer is None:
-            target = flat[: int(np.prod(self.shape))].reshape(self.shape)
-            return lambda frame: np.copyto(target, frame)
-        targets = device_views(flat, self.layout)
-        if self._quantizer is not None:
-            return self._quantizing(targets, self._quantizer)
-        return self._reordering(targets)
+    def bind(self, slots: memoryview, stride: int) -> FramesCopy:
+        """Zero the slots, ``stride`` bytes apart, and return the function that writes frames into them.
 
-    def _quantizing(self, targets: list[Array], quantizer: Quantizer) -> FrameCopy:
-        order, layout = self.order, self.layout
+        Frames are C-contiguous arrays of ``dtype``.
+        """
+        table = _slot_table(slots, stride, self.layout)
+        table[:] = 0
+        quantizer = self._quantizer
+        if self.plain and quantizer is None:
+            target = table[:, : math.prod(self.shape)].reshape(-1, *self.shape)
+            return lambda frames, first, last: np.copyto(target[first:last], frames)
+        targets = device_views(table, self.layout)
+        return self._reordering(targets) if quantizer is None else self._quantizing(targets, quantizer)
 
-        def write(frame: Array) -> None:
-            for target, source in zip(targets, user_views(quantizer(frame), order, layout), strict=True):
-                np.copyto(target, source, casting="unsafe")
+    def _quantizing(self, targets: list[Array], quantizer: Quantizer) -> FramesCopy:
+        order, layout, step = self.order, self.layout, quantizer.frames
+
+        def write(frames: Array, first: int, last: int) -> None:
+            for start in range(first, last, step):
+                stop = min(start + step, last)
+                sources = user_views(quantizer(frames[start - first : stop - first]), order, layout)
+                for target, source in zip(targets, sources, strict=True):
+                    np.copyto(target[start:stop], source, casting="unsafe")
 
         return write
 
-    def _reordering(self, targets: list[Array]) -> FrameCopy:
+    def _reordering(self, targets: list[Array]) -> FramesCopy:
         order, layout = self.order, self.layout
 
-        def write(frame: Array) -> None:
-            for target, source in zip(targets, user_views(frame, order, layout), strict=True):
-                np.copyto(target, source)
+        def write(frames: Array, first: int, last: int) -> None:
+            for target, source in zip(targets, user_views(frames, order, layout), strict=True):
+                np.copyto(target[first:last], source)
 
         return write
 
@@ -86,27 +92,26 @@ class OutputTransform:
         self.plain = is_plain(order, layout)
         self._dequantizer = Dequantizer(quantization, layout.features, order) if user_type is F32 else None
 
-    def bind(self, slot: memoryview) -> FrameCopy:
-        """Return the function that reads the frame in ``slot`` into an array of ``shape`` and ``dtype``."""
-        flat = np.frombuffer(slot, DTYPES[self.layout.type])
+    def bind(self, slots: memoryview, stride: int) -> FramesCopy:
+        """Return the function that reads slots, ``stride`` bytes apart, into C-contiguous arrays of ``dtype``."""
+        table = _slot_table(slots, stride, self.layout)
         if self.plain:
-            source = flat[: int(np.prod(self.shape))].reshape(self.shape)
-            return self._plain_reader(source)
-        return self._reordering(device_views(flat, self.layout))
+            return self._plain_reader(table[:, : math.prod(self.shape)].reshape(-1, *self.shape))
+        return self._reordering(device_views(table, self.layout))
 
-    def _plain_reader(self, source: Array) -> FrameCopy:
+    def _plain_reader(self, source: Array) -> FramesCopy:
         dequantizer = self._dequantizer
         if dequantizer is None:
-            return lambda out: np.copyto(out, source)
-        return lambda out: dequantizer(source, out)
+            return lambda out, first, last: np.copyto(out, source[first:last])
+        return lambda out, first, last: dequantizer(source[first:last], out)
 
-    def _reordering(self, sources: list[Array]) -> FrameCopy:
+    def _reordering(self, sources: list[Array]) -> FramesCopy:
         order, layout = self.order, self.layout
         steps = self._steps(sources)
 
-        def read(out: Array) -> None:
+        def read(out: Array, first: int, last: int) -> None:
             for source, step, target in zip(sources, steps, user_views(out, order, layout), strict=True):
-                step(source, target)
+                step(source[first:last], target)
 
         return read
 
@@ -118,6 +123,11 @@ class OutputTransform:
         full = self.layout.features // 8 * 8
         groups = [(0, full, True), (full, self.layout.features, False)]
         return [self._dequantizer.group(*group) for group in groups if group[1] > group[0]]
+
+
+def _slot_table(slots: memoryview, stride: int, layout: FrameLayout) -> Array:
+    """View device memory as (slots, elements of one slot)."""
+    return np.frombuffer(slots, DTYPES[layout.type]).reshape(-1, stride // layout.data_bytes)
 
 
 def _copy_into(source: Array, target: Array) -> None:

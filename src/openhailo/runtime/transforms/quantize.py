@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from openhailo.errors import InputError, UnsupportedHef
 from openhailo.runtime.formats import Array, FormatOrder, Quantization
 
+#: Scratch memory holds this many elements, or one frame: small frames are converted many at a time.
+_SCRATCH_ELEMENTS = 1 << 16
+
 
 class Quantizer:
-    """Turns float32 frames of one shape into integers, in scratch memory of its own (not for several threads)."""
+    """Turns float32 frames of one shape into integers, in scratch memory of its own (not for several threads).
+
+    ``frames`` is how many it takes at a time.
+    """
 
     def __init__(self, shape: tuple[int, ...], quantization: Quantization) -> None:
         """Allocate scratch memory. Features that differ are refused: the format allows them on outputs only."""
@@ -19,25 +27,26 @@ class Quantizer:
         self._identity = quantization.identity
         self._low, self._high = (np.float32(limit) for limit in quantization.limits)
         self._scale, self._zero_point = np.float32(quantization.scale), np.float32(quantization.zero_point)
-        self._real = np.empty(shape, np.float32)
-        self._integer = np.empty(shape, np.int32)
+        self.frames = max(1, _SCRATCH_ELEMENTS // math.prod(shape))
+        self._real = np.empty((self.frames, *shape), np.float32)
+        self._integer = np.empty((self.frames, *shape), np.int32)
 
-    def __call__(self, frame: Array) -> Array:
-        """Return the int32 values of ``frame``; the array is reused by the next call.
+    def __call__(self, frames: Array) -> Array:
+        """Return the int32 values of up to ``self.frames`` frames; the array is reused by the next call.
 
         Values beyond the element type wrap when they are stored, as the vendor's integer conversion does.
         """
-        real = self._real
+        real, integer = self._real[: len(frames)], self._integer[: len(frames)]
         if self._identity:
-            np.rint(frame, out=real)
+            np.rint(frames, out=real)
         else:
-            np.clip(frame, self._low, self._high, out=real)
+            np.clip(frames, self._low, self._high, out=real)
             np.divide(real, self._scale, out=real)
             np.add(real, self._zero_point, out=real)
             np.rint(real, out=real)
         with np.errstate(invalid="ignore"):
-            np.copyto(self._integer, real, casting="unsafe")
-        return self._integer
+            np.copyto(integer, real, casting="unsafe")
+        return integer
 
 
 class Dequantizer:
