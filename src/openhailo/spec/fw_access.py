@@ -57,3 +57,5 @@ class BootMap:
     board_config: int = 0x60001000
     firmware_config: int = 0x60001500
     config_max_bytes: int = 0x500
+    key_certificate_max_bytes: int = 0x348  # the content certificate follows
+    content_certificate_max_bytes: int = 0x5F0  # the trigger follows

@@ -1,8 +1,8 @@
 """The pack/unpack engine: registers, bit fields and packed structures as data.
 
 Nothing here knows the chip. A *declaration* (``Reg``, ``RegBlock``, ``Struct``) is a frozen value that carries its
-own source; `codec` turns a ``Struct`` into a compiled packer once. Driver and twin read the same declarations but each
-receives its own copy (`openhailo.spec.chip.ChipSpec`), so tests can bend one side only.
+own source. Driver and twin read the same declarations but each receives its own copy
+(`openhailo.spec.chip.ChipSpec`), so tests can bend one side only.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class Struct:
         return bytes(out)
 
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> dict[str, Any]:
-        """Parse ``size`` bytes at ``offset``; shorter data is a ``ValueError``."""
-        if len(data) - offset < self.size:
+        """Parse ``size`` bytes at ``offset``; shorter data, or a negative offset, is a ``ValueError``."""
+        if offset < 0 or len(data) - offset < self.size:
             raise ValueError(f"{self.name}: {self.size} bytes needed, {max(0, len(data) - offset)} there")
         return {m.name: _get(data, offset, m) for m in self.members}
 
@@ -213,7 +213,7 @@ def _pack_element(member: Member, value: Any, owner: str) -> bytes:
         return bytes(value).ljust(member.size, b"\0")
     try:
         return struct.pack(SCALARS[member.type][0], value)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # a float too large for f32 overflows
         raise ValueError(f"{owner}.{member.name}: {value!r} does not fit {member.type}") from error
 
 

@@ -9,11 +9,13 @@ from .layout import Access, Field, Reg, RegBlock
 
 @dataclass(frozen=True)
 class BarSpec:
-    """A base address register: index, size and role."""
+    """A base address register: index, size, role, and the attribute bits a real card shows (driver.md 1.1, 10.1)."""
 
     index: int
     size_bytes: int
     role: str
+    is_64bit: bool = True
+    prefetchable: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class PciIdentity:
     config_bar: int = 0
     vdma_bar: int = 2
     fw_access_bar: int = 4
+    msi_vectors: int = 1
+    min_max_read_request_bytes: int = 512  # below it the largest descriptor page shrinks (driver.md 6.4, 10.1)
 
 
 CONFIG = RegBlock(
