@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openhailo.bus.mmio import ALL_ONES
 from openhailo.bus.protocols import Window
-from openhailo.errors import BadImage, BootFailed, DeviceTimeout
+from openhailo.errors import BadImage, BootFailed, DeviceLost, DeviceTimeout
 
 from .interrupts import InterruptHub
 
@@ -126,8 +127,7 @@ class DeviceMemory:
         values = (atr.enabled_param, 0, address & 0xFFFFFFFF, address >> 32, atr.translation_param)
         for at, value in zip(self._table, values, strict=True):
             self._config.write32(at, value)
-            if self._config.read32(at) != value:
-                raise BootFailed(stage="address translation", detail=f"register 0x{at:X} does not keep 0x{value:X}")
+            self._expect(self._config.read32(at), value, "address translation", f"register 0x{at:X}")
 
     def _pieces(self, address: int, data: bytes) -> list[tuple[int, bytes]]:
         """Split at window borders; no data still makes the accesses around it, but no piece."""
@@ -146,8 +146,14 @@ class DeviceMemory:
                 raw += self._window.read32(offset + at).to_bytes(4, "little")[len(raw) :]
             word = int.from_bytes(raw, "little")
             self._window.write32(offset + at, word)
-            if self._window.read32(offset + at) != word:
-                raise BootFailed(stage="memory", detail=f"device memory at 0x{address + at:X} does not keep its value")
+            self._expect(self._window.read32(offset + at), word, "memory", f"device memory at 0x{address + at:X}")
+
+    def _expect(self, seen: int, written: int, stage: str, place: str) -> None:
+        if seen == written:
+            return
+        if seen == ALL_ONES:
+            raise DeviceLost(name="the card", detail=f"{place} reads all ones")
+        raise BootFailed(stage=stage, detail=f"{place} gives 0x{seen:X} after 0x{written:X} was written")
 
 
 class Boot:

@@ -22,6 +22,7 @@ _T = TypeVar("_T")
 
 #: A healthy card settles in two rounds; this many without rest is a broken one.
 _MAX_ROUNDS = 1000
+_RETIRE_TIMEOUT_S = 1.0
 
 
 class InterruptHub:
@@ -60,7 +61,7 @@ class InterruptHub:
         self._shutdown_mask = status["driver_shutdown_ack"].mask
         self._on_notification = on_notification
         self._condition = threading.Condition()
-        self._driving = self._wake_sent = False
+        self._driving = self._wake_sent = self._retired = False
         self._wakes = self._pending = 0
         #: Channels whose events are wanted.
         self.enabled_channels = 0
@@ -100,7 +101,7 @@ class InterruptHub:
         while True:
             with condition:
                 result = ready()
-                if result or (wakeable and self._wakes != wakes):
+                if result or self._retired or (wakeable and self._wakes != wakes):
                     return result
                 remaining = deadline - self._clock()
                 if remaining <= 0 and polled:
@@ -138,6 +139,14 @@ class InterruptHub:
             self._wake_sent = True
             self._condition.notify_all()
         self._irq.wake()
+
+    def retire(self) -> None:
+        """End every wait, now and later, and let the thread that waits for messages come home."""
+        with self._condition:
+            self._retired = True
+        self.wake()
+        with self._condition:
+            self._condition.wait_for(lambda: not self._driving, _RETIRE_TIMEOUT_S)
 
     def service(self) -> None:
         """Run the handler once (driver.md 5.3): until the status reads zero."""

@@ -87,7 +87,7 @@ class Channel:
         """Start one transfer; return its descriptors (driver.md 6.6)."""
         with self._lock:
             if dlist is not self._list:
-                self._adopt(dlist)
+                self._adopt(dlist, ranges)
             available, ring = self.available, self._ring
             if starting_desc != available & self._mask:
                 raise InputError(
@@ -161,11 +161,13 @@ class Channel:
         running = self._window.read32(self._control_at) & self._start_mask
         return ChannelError.NONE if running else ChannelError.INACTIVE
 
-    def _adopt(self, dlist: PcieDescriptorList) -> None:
+    def _adopt(self, dlist: PcieDescriptorList, ranges: Ranges) -> None:
         if not self.enabled:
             raise StateError(
                 what="launch", state=f"channel {self.index} is disabled", hint="call enable_channels first"
             )
+        if not isinstance(dlist, PcieDescriptorList) or not all(isinstance(r[0], PcieBuffer) for r in ranges):
+            raise InputError(what="launch", detail="the descriptor list or a buffer belongs to another kind of link")
         if self._list is not None:
             raise InputError(what=f"channel {self.index}", detail="launched with another descriptor list than before")
         if dlist.count & (dlist.count - 1) or dlist.count < 2:
