@@ -1,1 +1,33 @@
-"""The virtual chip."""
+"""The virtual chip: a Hailo-8 or Hailo-8L that exists as registers, memory and time only.
+
+::
+
+    from openhailo.twin import Twin
+
+    twin = Twin()                    # cold, as after power-on
+    with twin.function() as ...      # hand `twin.function()` to the driver
+
+`Twin` is imported lazily, so that naming the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .facade import Twin
+    from .violation import TwinViolation
+
+__all__ = ["Twin", "TwinViolation"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Twin":
+        from .facade import Twin
+
+        return Twin
+    if name == "TwinViolation":
+        from .violation import TwinViolation
+
+        return TwinViolation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

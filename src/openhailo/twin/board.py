@@ -181,7 +181,11 @@ class Board(Protocol):
     faults: Faults
     sensors: Sensors
     config: TwinConfig
-    vdma: VdmaEngine
+
+    @property
+    def vdma(self) -> VdmaEngine:
+        """The DMA engine."""
+        ...
 
     def schedule(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Run ``action`` once, ``delay_ns`` from now; events with the same due time run in the order of this call."""
@@ -191,8 +195,9 @@ class Board(Protocol):
         """Run ``compute()`` without the lock in the thread that drives the clock, then ``then(result)`` with it.
 
         One compute at a time, in the order of the calls, so frames keep their order. An exception of ``compute`` is
-        raised in the driving thread: catch it inside and hand it on as a result. Work offloaded before a boot, reset or
-        shutdown is dropped (its ``then`` is not called).
+        raised in the driving thread: catch it inside and hand it on as a result. A soft reset or function reset drops
+        everything scheduled and offloaded (no ``then`` is called); a driver shutdown drops nothing, so results may
+        arrive for channels that were closed meanwhile (``push`` returns False on them).
         """
         ...
 
