@@ -81,7 +81,7 @@ def test_input_elements_lie_where_the_format_table_says(pair, shape, pad, data_b
         rows = pixels.reshape(shape[0], -1)
         frame = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)), constant_values=9)
     plan = plan_input(device, IDENTITY, order=user)
-    slot = bytearray(b"\xee" * plan.transfer_bytes)
+    slot = bytearray(plan.transfer_bytes)
     assert frame.shape == plan.shape
     write(plan, slot, frame)
     assert bytes(slot) == expected_transfer(device, pixels)

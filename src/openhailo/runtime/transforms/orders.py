@@ -1,7 +1,7 @@
 """Where each element of a user's frame lies in a transfer, as NumPy views (hef.md 7 and 9).
 
 A reorder is one or a few copies between views of equal shape: `user_views` cuts the user's frame, `device_views` cuts
-the transfer. Padding is never written: a slot is zeroed once, when a transform is bound to it.
+the transfer. Padding is never written: the memory of a slot is zero when it is new, and stays so.
 """
 
 from __future__ import annotations

@@ -42,12 +42,11 @@ class InputTransform:
         self._quantizer = Quantizer(self.shape, quantization) if user_type is F32 else None
 
     def bind(self, slots: memoryview, stride: int) -> FramesCopy:
-        """Zero the slots, ``stride`` bytes apart, and return the function that writes frames into them.
+        """Return the function that writes C-contiguous arrays of ``dtype`` into slots, ``stride`` bytes apart.
 
-        Frames are C-contiguous arrays of ``dtype``.
+        Padding is never written: the slots' memory has to be zero when it is new.
         """
         table = _slot_table(slots, stride, self.layout)
-        table[:] = 0
         quantizer = self._quantizer
         if self.plain and quantizer is None:
             target = table[:, : math.prod(self.shape)].reshape(-1, *self.shape)

@@ -1,0 +1,115 @@
+"""Boundary streams: a descriptor ring, its slots, and where in them the next frame goes.
+
+A stream is driven by one thread at a time (`openhailo.runtime.pipeline.Pipeline` holds the lock).
+"""
+
+from __future__ import annotations
+
+from openhailo.driver.link import BufferRange, ChipLink, DescriptorList, DmaDirection
+from openhailo.runtime.buffers import SlotRing
+from openhailo.runtime.configure.requirements import Ring
+from openhailo.runtime.formats import Array
+from openhailo.runtime.transforms import FramesCopy
+
+#: Frame memory of one stream: large frames get fewer slots than the descriptor ring would take.
+MAX_SLOT_BYTES = 16 << 20
+MIN_SLOTS = 4
+
+
+def slot_count(ring: Ring) -> int:
+    """Return the slots of a stream: a power of two, so that a slot meets the same descriptors again and again."""
+    wanted = min(ring.depth, max(MIN_SLOTS, MAX_SLOT_BYTES // ring.transfer_bytes))
+    return 1 << (wanted.bit_length() - 1)
+
+
+class BoundaryStream:
+    """One channel's ring and slots.
+
+    ``in_flight`` slots were launched and have not completed; ``ready`` completed ones wait to be read (outputs only).
+    """
+
+    direction: DmaDirection
+
+    def __init__(self, link: ChipLink, name: str, channel: int, dlist: DescriptorList, ring: Ring) -> None:
+        """Allocate the slots. Raises `DmaMapError`."""
+        self.name, self.channel, self.ring, self.dlist = name, channel, ring, dlist
+        self.slots = SlotRing(link, ring.transfer_bytes, slot_count(ring), self.direction)
+        self.depth = self.slots.count
+        self._launch = link.launch
+        self._ranges: list[tuple[BufferRange]] = self.slots.ranges
+        self._mask = dlist.count - 1
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Start again at slot 0 and descriptor 0, where an activation puts the channel."""
+        self._slot = self._desc = 0
+        self.in_flight = self.ready = 0
+
+    def launch(self, count: int) -> None:
+        """Give the next ``count`` slots to the device. Raises `QueueFull`, `StateError`, `DeviceLost`."""
+        slot, desc, mask, depth = self._slot, self._desc, self._mask, self.depth
+        launch, channel, dlist, ranges = self._launch, self.channel, self.dlist, self._ranges
+        for _ in range(count):
+            desc = (desc + launch(channel, dlist, desc, ranges[slot])) & mask
+            slot = slot + 1 if slot + 1 < depth else 0
+            self._slot, self._desc = slot, desc
+            self.in_flight += 1
+
+    def close(self) -> None:
+        """Give memory and descriptors back; the channel must be disabled. Idempotent."""
+        self.slots.close()
+        self.dlist.close()
+
+
+class InputStream(BoundaryStream):
+    """Frames on their way to the device."""
+
+    direction = DmaDirection.TO_DEVICE
+
+    @property
+    def room(self) -> int:
+        """Slots that can be filled now."""
+        return self.depth - self.in_flight
+
+    def complete(self, count: int) -> None:
+        """Account for ``count`` transfers that the device has read."""
+        self.in_flight -= count
+
+    def push(self, write: FramesCopy, frames: Array, first: int, count: int) -> None:
+        """Write ``frames[first : first + count]`` into the next slots and launch them; ``count`` is at most `room`."""
+        while count:
+            slot = self._slot
+            run = min(count, self.depth - slot)
+            write(frames[first : first + run], slot, slot + run)
+            self.launch(run)
+            first += run
+            count -= run
+
+
+class OutputStream(BoundaryStream):
+    """Frames on their way from the device; free slots always wait for it to write."""
+
+    direction = DmaDirection.FROM_DEVICE
+
+    def rewind(self) -> None:
+        """Start again at slot 0 and descriptor 0; nothing waits to be read."""
+        super().rewind()
+        self._tail = 0
+
+    def complete(self, count: int) -> None:
+        """Account for ``count`` transfers that the device has written."""
+        self.in_flight -= count
+        self.ready += count
+
+    def pull(self, read: FramesCopy, out: Array, first: int, count: int) -> None:
+        """Read the ``count`` oldest frames into ``out[first : first + count]`` and launch their slots again."""
+        self.ready -= count
+        launches = count
+        while count:
+            slot = self._tail
+            run = min(count, self.depth - slot)
+            read(out[first : first + run], slot, slot + run)
+            self._tail = (slot + run) % self.depth
+            first += run
+            count -= run
+        self.launch(launches)

@@ -1,0 +1,180 @@
+"""Frames in flight, over a link that echoes inputs to outputs when asked to."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from openhailo.driver.link import ChannelError, ChannelEvent
+from openhailo.errors import Cancelled, DeviceError, DeviceTimeout
+from openhailo.runtime.configure.requirements import Ring
+from openhailo.runtime.pipeline import Job, Pipeline
+from openhailo.runtime.streams import InputStream, OutputStream, slot_count
+
+FRAME = 24
+
+
+class EchoLink:
+    """Computes out = in + 1, ``per_wait`` frames for each wait; a wait without work returns nothing at once."""
+
+    def __init__(self, per_wait=3):
+        self.per_wait = per_wait
+        self.launched = {1: deque(), 16: deque()}
+        self.fail_channel = None
+        self.lock = threading.Lock()
+        self.most_in_flight = 0
+
+    def alloc_buffer(self, size_bytes, direction):
+        return SimpleNamespace(view=memoryview(bytearray(size_bytes)), close=lambda: None)
+
+    def launch(self, channel, dlist, starting_desc, ranges):
+        assert starting_desc == dlist.position, "launches follow each other"
+        ((buffer, offset, size),) = ranges
+        used = -(-size // dlist.page_size)
+        dlist.position = (starting_desc + used) % dlist.count
+        with self.lock:
+            self.launched[channel].append(buffer.view[offset : offset + size])
+            self.most_in_flight = max(self.most_in_flight, len(self.launched[1]))
+        return used
+
+    def wait_channels(self, bitmap, timeout_s):
+        assert bitmap == 1 << 1 | 1 << 16
+        if self.fail_channel is not None:
+            return [ChannelEvent(self.fail_channel, 0, ChannelError.ENGINE)]
+        with self.lock:
+            count = min(self.per_wait, *map(len, self.launched.values()))
+            for _ in range(count):
+                source, target = self.launched[1].popleft(), self.launched[16].popleft()
+                target[:] = (np.frombuffer(source, np.uint8) + 1).tobytes()
+        return [ChannelEvent(1, count), ChannelEvent(16, count)] if count else []
+
+    def wake(self):
+        pass
+
+
+def dlist(count, page_size):
+    return SimpleNamespace(count=count, page_size=page_size, position=0, close=lambda: None)
+
+
+def make(depth=8, per_wait=3, timeout_s=5.0):
+    link = EchoLink(per_wait)
+    ring = Ring(FRAME, 64, 16, depth)
+    source = InputStream(link, "in", 1, dlist(16, 64), ring)
+    sink = OutputStream(link, "out", 16, dlist(16, 64), ring)
+    pipeline = Pipeline(link, [source], [sink], name="net", timeout_s=timeout_s, describe_failure=lambda: "because")
+    pipeline.start()
+    return link, pipeline, source, sink
+
+
+def job_of(source, sink, frames, finish=None):
+    into = np.frombuffer(source.slots.view, np.uint8).reshape(source.depth, -1)[:, :FRAME]
+    outof = np.frombuffer(sink.slots.view, np.uint8).reshape(sink.depth, -1)[:, :FRAME]
+
+    def write(values, first, last):
+        into[first:last] = values
+
+    def read(out, first, last):
+        out[:] = outof[first:last]
+
+    return Job(len(frames), [frames], [write], [np.empty_like(frames)], [read], finish)
+
+
+def frames_of(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 255, (count, FRAME)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 100])
+@pytest.mark.parametrize("per_wait", [1, 3, 50])
+def test_batches_come_back_in_order(count, per_wait):
+    link, pipeline, source, sink = make(per_wait=per_wait)
+    for seed in (1, 2):
+        frames = frames_of(count, seed)
+        job = job_of(source, sink, frames)
+        pipeline.run(job)
+        np.testing.assert_array_equal(job.outputs[0], frames + 1)
+    assert link.most_in_flight == min(count, source.depth)
+    assert pipeline.pending == 0
+    pipeline.close()
+
+
+def test_futures_resolve_in_order_and_callbacks_may_submit():
+    _, pipeline, source, sink = make()
+    seen = []
+    frames = frames_of(20)
+    extra = threading.Event()
+
+    def submit(index, then=None):
+        job = job_of(source, sink, frames[index : index + 1])
+        job.finish = lambda: (index, job.outputs[0][0])
+        future = pipeline.submit(job)
+        future.add_done_callback(lambda done: seen.append(done.result()[0]))
+        if then:
+            future.add_done_callback(then)
+        return future
+
+    futures = [submit(index) for index in range(19)]
+    submit(0, then=lambda _: submit(19, then=lambda _: extra.set()))
+    for index, future in enumerate(futures):
+        got, frame = future.result(timeout=10)
+        assert got == index
+        np.testing.assert_array_equal(frame, frames[index] + 1)
+    assert extra.wait(10)
+    assert seen == [*range(19), 0, 19]
+    pipeline.close()
+
+
+def test_several_threads_share_one_device():
+    _, pipeline, source, sink = make()
+    results = {}
+
+    def work(seed):
+        frames = frames_of(50, seed)
+        job = job_of(source, sink, frames)
+        pipeline.run(job)
+        results[seed] = np.array_equal(job.outputs[0], frames + 1)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == dict.fromkeys(range(6), True)
+    pipeline.close()
+
+
+def test_a_silent_device_is_a_timeout_and_marks_the_pipeline_broken():
+    link, pipeline, source, sink = make(timeout_s=0.5)
+    link.per_wait = 0
+    with pytest.raises(DeviceTimeout, match="waiting for a frame"):
+        pipeline.run(job_of(source, sink, frames_of(3)))
+    assert isinstance(pipeline.broken, DeviceTimeout)
+
+
+def test_a_channel_error_fails_every_job_with_the_firmwares_reason():
+    link, pipeline, source, sink = make()
+    link.fail_channel = 16
+    with pytest.raises(DeviceError, match=r"channel 16 \(out\).*because"):
+        pipeline.run(job_of(source, sink, frames_of(1)))
+
+
+def test_stopping_cancels_what_is_pending():
+    link, pipeline, source, sink = make()
+    link.per_wait = 0
+    job = job_of(source, sink, frames_of(1))
+    job.future = None
+    pipeline._thread = threading.current_thread()
+    future = pipeline.submit(job)
+    pipeline.stop()
+    with pytest.raises(Cancelled, match="deactivated"):
+        future.result(timeout=1)
+
+
+def test_slots_are_a_power_of_two_and_bounded_in_bytes():
+    assert slot_count(Ring(784, 512, 128, 32)) == 32
+    assert slot_count(Ring(519168, 512, 65536, 32)) == 32
+    assert slot_count(Ring(4 << 20, 4096, 65536, 31)) == 4
+    assert slot_count(Ring(8, 64, 2, 1)) == 1
