@@ -1,0 +1,23 @@
+"""The neural core of the twin: programs, and references for networks that it cannot execute."""
+
+from .kernel import Kernel, StreamPort
+from .neural import PRELIMINARY, NeuralCore
+from .pattern import PatternReference
+from .program import IoRecord, Program, parse_program
+from .reference import FrameInfo, OutputStream, Reference, ReferenceKernel, ReferenceRun
+
+__all__ = [
+    "PRELIMINARY",
+    "FrameInfo",
+    "IoRecord",
+    "Kernel",
+    "NeuralCore",
+    "OutputStream",
+    "PatternReference",
+    "Program",
+    "Reference",
+    "ReferenceKernel",
+    "ReferenceRun",
+    "StreamPort",
+    "parse_program",
+]

@@ -1,0 +1,113 @@
+"""The neural core: takes configuration bytes, hands out the kernel that a context runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from openhailo.errors import BadProgram
+
+from .kernel import Kernel
+from .onnx import OnnxKernel
+from .program import Program, parse_program, starts_program
+from .reference import Reference
+
+if TYPE_CHECKING:
+    from openhailo.spec.chip import ChipSpec
+
+#: Kernels kept for networks that are switched in and out: one per application that can be stored.
+_KEPT_KERNELS = 32
+PRELIMINARY = -1
+
+#: Program kind -> what runs it.
+KERNELS: dict[str, Callable[[Program], Kernel]] = {"onnx": OnnxKernel}
+
+
+@dataclass
+class _Configuration:
+    """What the config streams of one context have delivered."""
+
+    streams: dict[int, bytearray] = field(default_factory=dict)
+
+    def stream(self, index: int) -> bytearray:
+        return self.streams.setdefault(index, bytearray())
+
+
+class NeuralCore:
+    """Configuration bytes per context in, kernels out.
+
+    A context's program is the image in its own configuration if that begins as one does, else the one that the
+    preliminary configuration began (pieces are appended in the order in which they were fetched). Anything else was
+    compiled for silicon: accepted, counted, and only runnable with a bound reference.
+    """
+
+    def __init__(self, spec: ChipSpec) -> None:
+        self._spec = spec
+        self._contexts: dict[int, _Configuration] = {}
+        self._kernels: OrderedDict[int, Kernel] = OrderedDict()
+        self._references: dict[int | None, Reference] = {}
+
+    def bind_reference(self, reference: Reference | None, *, application: int | None = None) -> None:
+        """Let ``reference`` compute what the core cannot; ``application`` None means every one without its own.
+
+        ``None`` as the reference unbinds. Takes effect with the next activation.
+        """
+        if reference is None:
+            self._references.pop(application, None)
+        else:
+            self._references[application] = reference
+
+    def reset(self) -> None:
+        """Forget all configuration; kernels stay cached, since a switch back loads the same bytes."""
+        self._contexts.clear()
+
+    def begin_context(self, context: int) -> None:
+        """Forget what ``context`` was configured with: its configuration is about to be fetched again."""
+        self._contexts[context] = _Configuration()
+
+    def configure(self, context: int, config_stream: int, data: bytes) -> None:
+        """Take configuration bytes from ``config_stream`` while ``context`` (or `PRELIMINARY`) runs."""
+        if context not in self._contexts:
+            self.begin_context(context)
+        self._contexts[context].stream(config_stream).extend(data)
+
+    def configured_bytes(self, context: int, config_stream: int) -> int:
+        """Return how many bytes ``context`` has received on ``config_stream``."""
+        configuration = self._contexts.get(context)
+        return len(configuration.streams.get(config_stream, b"")) if configuration else 0
+
+    def image(self, context: int) -> bytes | None:
+        """Return the program image of ``context``; None when its configuration was compiled for silicon."""
+        stream = self._spec.program.config_stream
+        own = self._bytes(context, stream)
+        if starts_program(self._spec, own):
+            return own
+        first = self._bytes(PRELIMINARY, stream)
+        return first + own if starts_program(self._spec, first) else None
+
+    def _bytes(self, context: int, stream: int) -> bytes:
+        configuration = self._contexts.get(context)
+        return bytes(configuration.streams.get(stream, b"")) if configuration else b""
+
+    def load(self, image: bytes) -> Kernel:
+        """Return the kernel of a program image, made on first sight. Raises `BadProgram`. May take a while."""
+        key = xxhash.xxh3_64_intdigest(image)
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            program = parse_program(self._spec, image)
+            maker = KERNELS.get(program.kind)
+            if maker is None:
+                raise BadProgram(detail=f"programs of kind {program.kind} are not executed by this release")
+            kernel = self._kernels[key] = maker(program)
+            while len(self._kernels) > _KEPT_KERNELS:
+                self._kernels.popitem(last=False)
+        self._kernels.move_to_end(key)
+        return kernel
+
+    def reference(self, application: int) -> Reference | None:
+        """Return what is bound to ``application``: its own reference, else the one for all."""
+        return self._references.get(application, self._references.get(None))

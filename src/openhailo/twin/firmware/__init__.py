@@ -1,0 +1,1 @@
+"""The virtual firmware: answers controls, stores applications, runs context lists."""
