@@ -12,7 +12,7 @@ from openhailo.spec.messages import Control, Param
 
 
 def build_request(spec: ChipSpec, control: Control, values: Mapping[str, Any], sequence: int = 0) -> bytes:
-    """Serialise a request. ``values`` holds one entry per parameter. Raises `InputError` for wrong or missing values."""
+    """Serialise a request; ``values`` holds one entry per parameter. Raises `InputError` for wrong or missing ones."""
     names = {param.name for param in control.request}
     if names != values.keys():
         raise InputError(what=control.name, detail=f"takes {sorted(names)}, got {sorted(values)}")
