@@ -97,6 +97,9 @@ def test_packed_identifiers():
     assert PACKED_CHANNEL.pack(channel=1, engine=2) == 0x41
     assert PACKED_LCU.pack(lcu=3, cluster=1) == 0x13
     assert PACKED_LCU.pack(lcu=15, cluster=7) == 0x7F
+    assert [(f.name, f.mask) for f in PACKED_CHANNEL.fields] == [("channel", 0x1F), ("engine", 0x60)]
+    assert [(f.name, f.mask) for f in PACKED_LCU.fields] == [("lcu", 0x0F), ("cluster", 0x70)]
+    assert (PACKED_CHANNEL.offset, PACKED_CHANNEL.width_bytes) == (PACKED_LCU.offset, PACKED_LCU.width_bytes) == (0, 1)
 
 
 def test_rules():

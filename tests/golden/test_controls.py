@@ -8,7 +8,7 @@ import pytest
 
 from openhailo.spec.control import CONTROLS, ControlRules, Param
 from openhailo.spec.layout import SCALARS, Struct
-from openhailo.spec.messages import FIRMWARE_REVISION, FLAGS, REQUEST_HEADER, RESPONSE_HEADER
+from openhailo.spec.messages import FEATURE_FLAGS, FIRMWARE_REVISION, FLAGS, REQUEST_HEADER, RESPONSE_HEADER
 
 pytestmark = pytest.mark.facts
 
@@ -107,6 +107,22 @@ def test_parameter_tables(facts, checked):
     checked(compared, 800)
 
 
+def test_longest_variable_parameters():
+    """1024 bytes of data per message, 1461 of a context chunk, 35 of the largest stream variant (5.1 to 5.56)."""
+    variable = {
+        (opcode, param.name): param.max_size
+        for opcode, control in CONTROLS.items()
+        for param in (*control.request, *control.response)
+        if param.type == "bytes" and param.size == 0
+    }
+    data = dict.fromkeys([(n, "data") for n in (1, 2, 15, 19, 21, 26, 27, 47, 48, 56)], 1024)
+    bounded_by_message = {(22, "data"): 0, (23, "data"): 0, (36, "action_list"): 0}
+    others = {(3, "communication_params"): 35, (33, "context_network_data"): 1461}
+    assert variable == data | bounded_by_message | others
+    fixed = [p for c in CONTROLS.values() for p in (*c.request, *c.response) if p.type != "bytes" or p.size]
+    assert {param.max_size for param in fixed} == {0}
+
+
 def types(opcode: int) -> tuple[list[object], list[object]]:
     control = CONTROLS[opcode]
     return [p.type for p in control.request], [p.type for p in control.response]
@@ -146,6 +162,8 @@ def test_headers():
     response = RESPONSE_HEADER.pack(version=2, flags=1, opcode=37, major_status=0x4013007A, minor_status=5)
     assert response.hex() == "000000020000000100000000000000254013007a00000005"
     assert FLAGS.pack(ack=1) == 1
+    assert [(f.name, f.mask) for f in FLAGS.fields] == [("ack", 1), ("reserved", 0xFFFFFFFE)]
+    assert FLAGS.offset == 4
 
 
 def test_version_triple():
@@ -155,11 +173,25 @@ def test_version_triple():
     assert FIRMWARE_REVISION.pack(second_stage=1) == 0x80000000
     assert FIRMWARE_REVISION.pack(extended_context_switch=1) == 0x20000000
     assert FIRMWARE_REVISION["number"].mask == 0x07FFFFFF
+    assert FIRMWARE_REVISION["reserved"].mask == 0x10000000
+    assert FIRMWARE_REVISION.offset == 8
+
+
+def test_feature_flags():
+    """control-protocol.md 8: bits 0 to 4 of the word."""
+    assert [(f.name, f.mask) for f in FEATURE_FLAGS.fields] == [
+        ("ethernet", 1),
+        ("mipi", 2),
+        ("pcie", 4),
+        ("current_monitoring", 8),
+        ("mdio", 16),
+    ]
+    assert FEATURE_FLAGS.offset == 0
 
 
 def test_rules(facts):
     rules = ControlRules()
-    assert rules.protocol_version == 2
+    assert (rules.protocol_version, rules.sequence, rules.any_application) == (2, 0, 0xFF)
     assert (rules.max_message_bytes, rules.max_chunk_bytes, rules.max_data_bytes) == (1500, 1461, 1024)
     assert rules.max_chunk_bytes == 1500 - 20 - (5 + 5 + 5 + 4)
     assert rules.board_config_bytes == 500

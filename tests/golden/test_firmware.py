@@ -43,23 +43,32 @@ def test_user_config_blob():
     assert rules.categories[entry["category"]] == "system"
 
 
+def ids_of(cell: str) -> list[int]:
+    """The entry ids that a cell such as ``6``, ``1,3`` or ``8-11`` stands for."""
+    first, dash, last = cell.partition("-")
+    return list(range(int(first), int(last) + 1)) if dash else [int(part) for part in cell.split(",")]
+
+
 @pytest.mark.facts
 def test_user_config_table(facts, checked):
-    """Every numbered entry of control-protocol.md 10 with a single id, and its size."""
+    """Every entry of the table in control-protocol.md 10: category, id, size, count, and the name where it has one."""
     known = {(e.category, e.entry_id): e for e in UserConfigRules().entries}
-    assert len(known) == len(UserConfigRules().entries) == 38
-    category, compared = -1, 0
+    category, seen = -1, []
     for row in facts.rows(facts.section("control-protocol.md", "10. Logs, user config")):
-        category = int(row[0].split()[0]) if row[0][:1].isdigit() else category
-        if len(row) != 5 or not row[1].isdigit():
+        if len(row) != 5 or not row[1][:1].isdigit():
             continue
-        entry = known[category, int(row[1])]
-        size, _, count = row[3].partition("×")
-        assert (entry.size, entry.count) == (int(size), int(count or 1)), row
-        if row[2].isidentifier():
-            assert entry.name == row[2]
-        compared += 3
-    checked(compared, 50)
+        category = int(row[0].split()[0]) if row[0] else category
+        assert not row[0] or UserConfigRules().categories[category] == row[0].split()[1]
+        ids, names = ids_of(row[1]), row[2].split(", ")
+        for index, entry_id in enumerate(ids):
+            entry = known[category, entry_id]
+            size, _, count = row[3].partition("×")
+            assert (entry.size, entry.count) == (int(size), int(count or 1)), row
+            if len(names) == len(ids) and all(name.isidentifier() for name in names):
+                assert entry.name == names[index]
+            seen.append((category, entry_id))
+    assert sorted(seen) == sorted(known)
+    checked(4 * len(seen), 4 * 38)
 
 
 def test_program_image():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from openhailo.spec.status import STATUS_NAMES, STATUS_WORD, FirmwareModule, Status
+from openhailo.spec.status import FIRMWARE_COMPONENT, STATUS_NAMES, STATUS_WORD, SUCCESS, FirmwareModule, Status
 
 pytestmark = pytest.mark.facts
 
@@ -63,3 +63,9 @@ def test_words_that_the_pages_state_in_words(word, name):
 
 def test_parts_of_a_word():
     assert STATUS_WORD.unpack(0x4013007A) == {"component": 4, "module": 19, "value": 0x7A}
+    assert [(f.name, f.mask) for f in STATUS_WORD.fields] == [
+        ("value", 0x0000FFFF),
+        ("module", 0x00FF0000),
+        ("component", 0xF0000000),
+    ]
+    assert (SUCCESS, FIRMWARE_COMPONENT) == (0, 4)

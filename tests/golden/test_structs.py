@@ -232,3 +232,50 @@ def test_request_header_is_the_common_header_and_the_count(facts):
     assert [leaf for _, leaf in ours] == [leaf for _, leaf in common] + [(16, 4)]
     assert ours[-1][0] == "parameter_count"
     assert table[f"{CONTROL}request_t"]["fields"][1]["offset"] == 16
+
+
+#: Byte order in words of control-protocol.md 3.1, 9, 10 and context-switch.md: native unless named here. A set names
+#: the big-endian members; None means that every multi-byte member is big endian.
+BIG_ENDIAN: dict[str, set[str] | None] = {
+    f"{CONTROL}response_header_t": None,
+    f"{CONTROL}temperature_info_t": {"sample_count"},
+    f"{CONTROL}nn_stream_config_t": {
+        "core_bytes_per_buffer",
+        "core_buffers_per_frame",
+        "periph_bytes_per_buffer",
+        "periph_buffers_per_frame",
+        "feature_padding_payload",
+        "buffer_padding",
+    },
+    f"{CONTROL}udp_input_config_sync_t": None,
+    f"{CONTROL}udp_input_config_params_t": None,
+    f"{CONTROL}udp_output_config_params_t": None,
+    f"{CONTROL}mipi_common_config_params_t": {"data_rate"},
+}
+
+
+def test_byte_order_of_every_member(checked):
+    compared = 0
+    for name, struct in declared():
+        scalars = {m.name: str(m.type) for m in struct.members if not isinstance(m.type, Struct) and m.type != "bytes"}
+        wide = {member for member, kind in scalars.items() if SCALARS[kind][1] > 1}
+        expected = BIG_ENDIAN.get(name, set())
+        expected = wide if expected is None else expected
+        assert {member for member in wide if SCALARS[scalars[member]][0][0] == ">"} == expected, name
+        compared += len(wide)
+    checked(compared, 150)
+
+
+def test_framing_words_are_big_endian():
+    assert {m.type for m in messages.REQUEST_HEADER.members} == {"be32"}
+    assert messages.PARAMETER_COUNT.pack(parameter_count=1).hex() == "00000001"
+    assert messages.PARAMETER_HEADER.pack(length=0x0102).hex() == "00000102"
+
+
+def test_wrapper_structures():
+    """Arrays and parts that the wire definition does not name: their bytes written out."""
+    levels = messages.THROTTLING_LEVELS.pack(levels=({}, {"throttling_nn_clock_freq": 1}))
+    assert levels.hex() == "00" * 20 + "01000000" + "00" * 24
+    assert messages.SENSOR_SECTIONS.size == 8 * 120
+    assert messages.SUPPORTED_FEATURES.pack(flags=0x0C).hex() == "0000000c00000000"
+    assert messages.FIRMWARE_VERSION.pack(major=4, minor=23, revision=0x08000000).hex() == "040000001700000000000008"
