@@ -72,9 +72,9 @@ class ControlCaller:
 
     def call_without_answer(self, name: str, /, *, timeout_s: float | None = None, **values: Any) -> None:
         """Send a control that the firmware does not answer (control-protocol.md 7.6); an answer is `MalformedReply`."""
-        control = self._control(name)
+        request = build_request(self._spec, self._control(name), values, self._next_sequence())
         try:
-            self._call_once(control, timeout_s, values)
+            self._link.control(request, self._control(name).cpu, self._budget_s(timeout_s))
         except DeviceTimeout:
             return
         raise MalformedReply(what=f"answer to {name}", detail="there should be none")
@@ -110,11 +110,14 @@ class ControlCaller:
         sequence = self._next_sequence()
         request = build_request(self._spec, control, values, sequence)
         try:
-            response = self._link.control(request, control.cpu, self._timeout_s if timeout_s is None else timeout_s)
+            response = self._link.control(request, control.cpu, self._budget_s(timeout_s))
         except DeviceTimeout:
             self._begin_numbering()
             raise
         return parse_response(self._spec, control, response, sequence)
+
+    def _budget_s(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
 
     def _next_sequence(self) -> int:
         """Return 0, as on PCIe always (control-protocol.md 3.4), until an answer went missing.

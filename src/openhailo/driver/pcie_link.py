@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from openhailo.bus.protocols import DmaDirection, PciFunction
 from openhailo.errors import BootFailed, DeviceBusy, InputError, OpenHailoError, StateError
@@ -33,6 +34,9 @@ from .mailbox import Mailbox
 from .notifications import NotificationBox, read_log
 from .state import LinkState, StateMachine
 from .vdma import Channel
+
+if TYPE_CHECKING:
+    from .watchdog import Recovery
 
 _log = logging.getLogger(__name__)
 
@@ -99,11 +103,15 @@ class _Hardware:
             self.arena.close,
             self.function.close,
         )
-        for step in steps:
-            try:
-                step()
-            except (OpenHailoError, OSError) as error:
-                _log.debug("closing %s: %s", self.function.name, error)
+        with contextlib.ExitStack() as stack:
+            for step in reversed(steps):
+                stack.callback(self._try, step)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OpenHailoError, OSError) as error:
+            _log.debug("closing %s: %s", self.function.name, error)
 
     def _disable_channels(self) -> None:
         self.hub.set_channels(0)
@@ -139,9 +147,8 @@ class PcieLink:
         self.options = options or LinkOptions()
         self.states = StateMachine()
         self._spec = spec
-        self._image_bytes = firmware
         self._configure_lock = threading.Lock()
-        self._recovery_lock = threading.Lock()
+        self.recovery_lock = threading.Lock()
         try:
             self._image = parse_image(firmware, spec) if firmware is not None else None
             pci_config.wake(function.config, self.options.pause)
@@ -195,7 +202,7 @@ class PcieLink:
         image = self._image
         if image is None:
             raise BootFailed(stage="soft reset", detail="no firmware image was given to load afterwards")
-        self._drop_channels()
+        self.drop_channels()
         self.states.move(LinkState.LOADING)
         try:
             with self._hardware.mailbox.exclusive:
@@ -205,6 +212,22 @@ class PcieLink:
             self.states.move(LinkState.ERROR)
             raise
         self.states.move(LinkState.READY)
+
+    def drop_channels(self) -> None:
+        """Disable every channel."""
+        self.disable_channels(self._hardware.hub.enabled_channels)
+
+    def fail(self) -> None:
+        """Go to state ``ERROR``; only `soft_reset`, `recover` and `close` lead out of it."""
+        if self.state is not LinkState.IDLE:
+            self.states.move(LinkState.ERROR)
+
+    def recover(self) -> Recovery:
+        """Bring a stuck chip back (see `openhailo.driver.watchdog.recover`)."""
+        from .watchdog import recover
+
+        self._require_open("recover")
+        return recover(self)
 
     def _start(self) -> LinkInfo:
         hardware = self._hardware
@@ -428,9 +451,6 @@ class PcieLink:
         if bitmap < 0 or bitmap >> len(channels):
             raise InputError(what="channels", detail=f"bitmap 0x{bitmap:X} has more than {len(channels)} channels")
         return [channel for channel in channels if bitmap >> channel.index & 1]
-
-    def _drop_channels(self) -> None:
-        self.disable_channels(self._hardware.hub.enabled_channels)
 
 
 def _our_buffer(buffer: HostBuffer) -> PcieBuffer:

@@ -29,7 +29,7 @@ class FirmwareVersion:
 
 @dataclass(frozen=True)
 class Identity:
-    """Answer to IDENTIFY. ``architecture`` numbers `openhailo.spec.enums.DeviceArchitecture` (1 Hailo-8, 2 Hailo-8L)."""
+    """Answer to IDENTIFY. ``architecture`` numbers `openhailo.spec.enums.DeviceArchitecture` (1: Hailo-8, 2: 8L)."""
 
     protocol_version: int
     version: FirmwareVersion
