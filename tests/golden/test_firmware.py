@@ -78,10 +78,10 @@ def test_program_image():
     )
     assert header.hex() == ("4f4850524f470001010000000200000002010000000000008877665544332211" + "00" * 32)
     record = IO_RECORD.pack(
-        direction=1,
-        stream_index=3,
-        order=6,
-        data_bytes=2,
+        direction=0x81,
+        stream_index=0x83,
+        order=0x86,
+        data_bytes=0x82,
         height=4,
         width=5,
         features=6,

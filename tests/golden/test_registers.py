@@ -131,6 +131,8 @@ def test_descriptor():
     """driver.md 6.3; 0x00020002 and 0x0001102E are the two descriptors of a 784-byte frame."""
     assert {reg.name: (reg.offset, masks(reg)) for reg in CHIP.descriptor} == DESCRIPTOR
     assert masks(CHIP.descriptor_control) == DESCRIPTOR_CONTROL
+    assert (CHIP.descriptor_control.offset, CHIP.descriptor_control.width_bytes) == (0, 1)
+    assert {reg.width_bytes for reg in (*CHIP.config, *CHIP.channel, *CHIP.descriptor)} == {4}
     size_control = CHIP.descriptor["SIZE_CONTROL"]
     assert size_control.pack(page_size=512, control=0x02) == 0x00020002
     assert size_control.pack(page_size=272, control=0x2E) == 0x0001102E
