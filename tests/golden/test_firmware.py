@@ -93,7 +93,7 @@ def test_program_image():
     )
     assert len(record) == 192
     assert record.hex() == (
-        "010306020400000005000000060000000700000008000000090000000a0000006f7574" + "00" * (125 + 32)
+        "818386820400000005000000060000000700000008000000090000000a0000006f7574" + "00" * (125 + 32)
     )
     rules = ProgramRules()
     assert (rules.magic, rules.alignment, rules.config_stream, rules.max_io) == (b"OHPROG\0\1", 8, 0, 32)
