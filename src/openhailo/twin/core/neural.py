@@ -65,6 +65,10 @@ class NeuralCore:
         """Forget all configuration; kernels stay cached, since a switch back loads the same bytes."""
         self._contexts.clear()
 
+    def forget_kernels(self) -> None:
+        """Let go of every kernel: one may still be computing for a firmware that is gone."""
+        self._kernels.clear()
+
     def begin_context(self, context: int) -> None:
         """Forget what ``context`` was configured with: its configuration is about to be fetched again."""
         self._contexts[context] = _Configuration()

@@ -1,0 +1,405 @@
+"""What each action does (context-switch.md 16). A handler returns None when done, or a condition to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from openhailo.twin.firmware.logs import CORE_CPU, DEBUG
+from openhailo.twin.firmware.refusal import Refused
+
+from .pump import Port
+from .run import Run, frame_bytes
+
+Fields = Mapping[str, Any]
+Wait = Callable[[], bool]
+
+_CS = "CONTEXT_SWITCH_STATUS_"
+_CLUSTERS = 8
+BYTES, DESCRIPTORS = 1, 2
+_CONSTANT, _BATCH_SIZE = 0, 1
+
+
+def _nothing(run: Run, fields: Fields) -> None:
+    """No host can observe whether this is done."""
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def activate_config(run: Run, fields: Fields) -> None:
+    """22: open a config channel at position 0."""
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
+    if fields["config_stream_index"] >= run.application.header["config_channels_count"]:
+        raise Refused(_CS + "INVALID_CONFIG_STREAM_INDEX")
+    run.open(channel, fields["host_buffer_info"], managed=True)
+    run.config_channels[channel] = fields["config_stream_index"]
+
+
+def fetch_config(run: Run, fields: Fields) -> None:
+    """0: the bytes of the next descriptors go into the core."""
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
+    if channel not in run.config_channels:
+        raise Refused("CSM_CONFIG_MANAGER_STATUS_CSM_NOT_ENABLED_WHILE_TRYING_TO_FETCH_CONFIG")
+    data = run.parts.board.vdma.fetch(channel, fields["descriptors_count"])
+    run.core.configure(run.key, run.config_channels[channel], data)
+
+
+def deactivate_config(run: Run, fields: Fields) -> None:
+    """23: close a config channel."""
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
+    run.config_channels.pop(channel, None)
+    run.parts.board.vdma.close_channel(channel)
+
+
+def fetch_bursts(run: Run, fields: Fields) -> None:
+    """27: pre-fetch mode does not exist on this chip (context-switch.md 8)."""
+    raise Refused("CSM_CONFIG_MANAGER_STATUS_CSM_FETCH_ACTIONS_REQUEIRE_CSM_IN_PRE_FETCH_MODE")
+
+
+def write_data(run: Run, fields: Fields) -> None:
+    """35: a register of the core; value = (constant or batch) << shift, under the mask."""
+    if fields["data_type"] not in (_CONSTANT, _BATCH_SIZE):
+        raise Refused(_CS + "WRITE_DATA_BY_TYPE_ACTION_INVALID_TYPE")
+    if fields["address"] % 4:
+        raise Refused(_CS + "WRITE_DATA_BY_TYPE_ACTION_INVALID_MEMORY_SPACE")
+    value = fields["data"] if fields["data_type"] == _CONSTANT else run.batch
+    mask, address = fields["mask"], fields["address"]
+    shifted = value << fields["shift"] & mask & 0xFFFFFFFF
+    run.registers[address] = run.registers.get(address, 0) & ~mask | shifted
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------
+
+
+def _check_network(run: Run, index: int) -> None:
+    if index >= run.application.header["networks_count"]:
+        raise Refused(_CS + "INVALID_NETWORK_INDEX")
+
+
+def enable_lcu(run: Run, fields: Fields) -> None:
+    """3, 4, 36: a layer controller runs until its kernel is done this often."""
+    _check_network(run, fields["network_index"])
+    default = run.parts.spec.action_rules.lcu_default_kernel_done_count
+    run.lcus[fields["packed_lcu_id"]] = fields.get("kernel_done_count", default)
+
+
+def disable_lcu(run: Run, fields: Fields) -> None:
+    """5."""
+    run.lcus.pop(fields["packed_lcu_id"], None)
+
+
+def trigger_sequencer(run: Run, fields: Fields) -> None:
+    """1: the virtual sequencer is done at once; 17 asks whether it ever ran."""
+    if fields["cluster_index"] >= _CLUSTERS:
+        raise Refused(_CS + "INVALID_CLUSTER_INDEX")
+    run.sequencers.add(fields["cluster_index"])
+
+
+def sequencer_done(run: Run, fields: Fields) -> None:
+    """17: a sequencer that was never triggered never finishes."""
+    if fields["sequencer_index"] not in run.sequencers:
+        raise Refused(_CS + "TIMEOUT_SEQUENCER")
+
+
+def lcu_interrupt(run: Run, fields: Fields) -> Wait | None:
+    """16: the context's computation for the batch is done."""
+    return None if _is_computed(run) else partial(_is_computed, run)
+
+
+def _is_computed(run: Run) -> bool:
+    flow = run.pump.flow
+    return not run.is_credited or flow is None or flow.computed >= run.batch
+
+
+def enable_nms(run: Run, fields: Fields) -> None:
+    """34: outputs of the network are bursts of boxes."""
+    _check_network(run, fields["network_index"])
+    if not fields["number_of_classes"]:
+        raise Refused("NMS_MANAGER_STATUS_INVALID_NUM_CLASSES_SIZE")
+    if not fields["burst_size"]:
+        raise Refused("NMS_MANAGER_STATUS_INVALID_BURST_SIZE")
+    run.nms[fields["network_index"]] = fields
+
+
+# --- boundary channels ------------------------------------------------------------------------------------------------
+
+
+def open_input(run: Run, fields: Fields) -> None:
+    """32: start a boundary H2D channel with fresh counters."""
+    _open_boundary(run, fields, is_input=True)
+
+
+def open_output(run: Run, fields: Fields) -> None:
+    """33: start a boundary D2H channel with fresh counters."""
+    _open_boundary(run, fields, is_input=False)
+
+
+def _open_boundary(run: Run, fields: Fields, *, is_input: bool) -> None:
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=is_input)
+    if channel in run.boundaries:
+        raise Refused(_CS + "MULTIPLE_STREAMS_USE_THE_SAME_CHANNEL")
+    managed = channel in run.device_frames
+    buffer = fields["host_buffer_info"]
+    if managed:
+        buffer = {**buffer, "total_desc_count": run.device_frames[channel]}
+    run.open(channel, buffer, managed=managed)
+    run.boundaries[channel] = dict(fields)
+
+
+def activate_boundary_input(run: Run, fields: Fields) -> None:
+    """6: bind a boundary input to its stream."""
+    _bind(run, fields, is_input=True, network=run.boundaries.get(_index(run, fields), {}).get("network_index", 0))
+
+
+def activate_boundary_output(run: Run, fields: Fields) -> None:
+    """7: bind a boundary output to its stream."""
+    _bind(run, fields, is_input=False, network=fields["network_index"])
+
+
+def _index(run: Run, fields: Fields) -> int:
+    return run.channel(fields["packed_vdma_channel_id"])
+
+
+def _bind(run: Run, fields: Fields, *, is_input: bool, network: int, is_boundary: bool = True) -> None:
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=is_input)
+    _check_network(run, network)
+    if is_boundary and channel not in run.boundaries:
+        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    size = frame_bytes(fields)
+    if not size:
+        raise Refused(_CS + "INVALID_BYTES_PER_BUFFER_VALUE")
+    run.bind(Port(is_input, fields["stream_index"], channel, network, size, is_boundary))
+
+
+def change_mapping(run: Run, fields: Fields) -> None:
+    """13: which stream a boundary channel feeds in this context; a dummy parks it."""
+    boundary = run.boundaries.get(_index(run, fields))
+    if boundary is None:
+        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    boundary["is_dummy_stream"] = bool(fields["is_dummy_stream"])
+    if not fields["is_dummy_stream"]:
+        boundary["stream_index"] = fields["stream_index"]
+
+
+def pause(run: Run, fields: Fields) -> Wait | None:
+    """38: the context is over for this input once its batch went through."""
+    channel = _index(run, fields)
+    if not run.is_batch_done():
+        return partial(_then, run.is_batch_done, partial(run.parts.board.vdma.pause_channel, channel))
+    run.parts.board.vdma.pause_channel(channel)
+    return None
+
+
+def _then(condition: Wait, action: Callable[[], None]) -> bool:
+    if not condition():
+        return False
+    action()
+    return True
+
+
+def resume(run: Run, fields: Fields) -> None:
+    """39: this input may be consumed again."""
+    run.parts.board.vdma.resume_channel(_index(run, fields))
+
+
+def fetch_data(run: Run, fields: Fields) -> None:
+    """2: credits for one batch on this input."""
+    if fields["credit_type"] not in (BYTES, DESCRIPTORS):
+        raise Refused(_CS + "INVALID_EDGE_LAYER_CREDIT_TYPE")
+    port = run.ports.get((True, fields["stream_index"]))
+    if port is None:
+        raise Refused("BURST_CREDITS_TASK_STATUS_FAILED_TO_FIND_STREAM_INDEX")
+    if not fields["frame_periph_size"]:
+        raise Refused(_CS + "INVALID_CREDITS_SIZE")
+    run.grant()
+
+
+def start_credits(run: Run, fields: Fields) -> None:
+    """29: keep granting."""
+    run.grant_endless()
+
+
+def reset_credits(run: Run, fields: Fields) -> None:
+    """30: the task grants nothing until credits are given again."""
+    if run.pump.flow is not None:
+        run.pump.close()
+    run.is_credited = False
+
+
+# --- internal channels ------------------------------------------------------------------------------------------------
+
+
+def activate_inter_input(run: Run, fields: Fields) -> None:
+    """8, 40: read a tensor that another context left in host memory."""
+    _open_internal(run, fields, is_input=True)
+    _bind(run, fields, is_input=True, network=fields["network_index"], is_boundary=False)
+
+
+def activate_inter_output(run: Run, fields: Fields) -> None:
+    """9, 41: leave a tensor in host memory for another context."""
+    _open_internal(run, fields, is_input=False)
+    _bind(run, fields, is_input=False, network=fields["network_index"], is_boundary=False)
+
+
+def activate_cache_output(run: Run, fields: Fields) -> None:
+    """41: as 9; the host is asked to move the cache offset after the inference (42)."""
+    run.caches |= 1 << fields["stream_index"] % 64
+    activate_inter_output(run, fields)
+
+
+def activate_ddr(run: Run, fields: Fields) -> None:
+    """10, 11: a row buffer in host memory; rows stay inside the virtual core, no host can see them."""
+    is_input = "connected_d2h_packed_vdma_channel_id" in fields
+    _open_internal(run, fields, is_input=is_input)
+
+
+def _open_internal(run: Run, fields: Fields, *, is_input: bool) -> None:
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=is_input)
+    if channel in run.boundaries or channel in run.config_channels:
+        raise Refused(_CS + "MULTIPLE_STREAMS_USE_THE_SAME_CHANNEL")
+    run.open(channel, fields["host_buffer_info"], managed=True)
+    run.internals.add(channel)
+
+
+def deactivate(run: Run, fields: Fields) -> Wait | None:
+    """12: close a device-managed channel after its batch went through."""
+    channel = _index(run, fields)
+    close = partial(_close_internal, run, channel)
+    if fields["check_host_empty_num_available"] and not run.is_batch_done():
+        return partial(_then, run.is_batch_done, close)
+    close()
+    return None
+
+
+def _close_internal(run: Run, channel: int) -> None:
+    if channel in run.boundaries:
+        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    run.parts.board.vdma.close_channel(channel)
+    run.internals.discard(channel)
+    run.unbind(channel)
+
+
+def add_ddr_pair(run: Run, fields: Fields) -> None:
+    """14: register a pair with the credit task, which must be idle."""
+    if run.is_ddr_running:
+        raise Refused("DDR_BUFFER_STATUS_TRYING_TO_ADD_DDR_PAIR_WHILE_NOT_IN_IDLE_STATE")
+    channels = {run.channel(fields[f"{half}_packed_vdma_channel_id"]) for half in ("h2d", "d2h")}
+    if not channels <= run.internals:
+        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    run.ddr_pairs.append(fields)
+
+
+def start_ddr(run: Run, fields: Fields) -> None:
+    """15: run the credit task on the pairs registered."""
+    if run.is_ddr_running:
+        raise Refused("DDR_BUFFER_STATUS_TRYING_TO_CHANGE_STATE_TO_INFER_WHILE_ALREADY_DURING_INFER")
+    if not run.ddr_pairs:
+        raise Refused("DDR_BUFFER_STATUS_NO_DDR_PAIRS_TO_RUN_INFER_ON")
+    run.is_ddr_running = True
+
+
+def reset_ddr(run: Run, fields: Fields) -> None:
+    """31: back to idle without pairs."""
+    run.ddr_pairs.clear()
+    run.is_ddr_running = False
+
+
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+
+def output_done(run: Run, fields: Fields) -> Wait | None:
+    """19, 25: a batch of frames went out on this D2H channel."""
+    channel = run.channel(fields["packed_vdma_channel_id"])
+    done = partial(_is_output_done, run, channel)
+    return None if done() else done
+
+
+def _is_output_done(run: Run, channel: int) -> bool:
+    flow = run.pump.flow
+    if not run.is_credited or flow is None:
+        return True
+    return flow.delivered(channel) >= run.batch or all(port.channel != channel for port in flow.outputs)
+
+
+def input_done(run: Run, fields: Fields) -> Wait | None:
+    """18: a batch was consumed; 26: the NMS unit is idle. Both hold when the batch is computed."""
+    return lcu_interrupt(run, fields)
+
+
+def application_change(run: Run, fields: Fields) -> Wait:
+    """21: park until RESET or another ENABLED."""
+    return _never
+
+
+def _never() -> bool:
+    return False
+
+
+def cache_updated(run: Run, fields: Fields) -> Wait:
+    """42: tell the host (event 13) and wait for opcode 79."""
+    run.is_cache_updated = False
+    run.parts.notifier.emit("START_UPDATE_CACHE_OFFSET", cache_id_bitmask=run.caches)
+    return partial(_is_cache_updated, run)
+
+
+def _is_cache_updated(run: Run) -> bool:
+    return run.is_cache_updated
+
+
+def validate_channel(run: Run, fields: Fields) -> None:
+    """28: only debug builds of the library send it; a channel that is not open cannot be validated."""
+    run.channel(fields["packed_vdma_channel_id"])
+
+
+def module_config_done(run: Run, fields: Fields) -> None:
+    """20: the virtual config port accepts at once."""
+    run.parts.log.line(CORE_CPU, DEBUG, f"module {fields['module_index']} configured")
+
+
+#: Action name -> handler. SLEEP and HALT belong to the executor, REPEATED_ACTION to the parser.
+HANDLERS: Mapping[str, Callable[[Run, Fields], Wait | None]] = {
+    "FETCH_CFG_CHANNEL_DESCRIPTORS": fetch_config,
+    "TRIGGER_SEQUENCER": trigger_sequencer,
+    "FETCH_DATA_FROM_VDMA_CHANNEL": fetch_data,
+    "ENABLE_LCU_DEFAULT": enable_lcu,
+    "ENABLE_LCU_NON_DEFAULT": enable_lcu,
+    "DISABLE_LCU": disable_lcu,
+    "ACTIVATE_BOUNDARY_INPUT": activate_boundary_input,
+    "ACTIVATE_BOUNDARY_OUTPUT": activate_boundary_output,
+    "ACTIVATE_INTER_CONTEXT_INPUT": activate_inter_input,
+    "ACTIVATE_INTER_CONTEXT_OUTPUT": activate_inter_output,
+    "ACTIVATE_DDR_BUFFER_INPUT": activate_ddr,
+    "ACTIVATE_DDR_BUFFER_OUTPUT": activate_ddr,
+    "DEACTIVATE_VDMA_CHANNEL": deactivate,
+    "CHANGE_VDMA_TO_STREAM_MAPPING": change_mapping,
+    "ADD_DDR_PAIR_INFO": add_ddr_pair,
+    "DDR_BUFFERING_START": start_ddr,
+    "LCU_INTERRUPT": lcu_interrupt,
+    "SEQUENCER_DONE_INTERRUPT": sequencer_done,
+    "INPUT_CHANNEL_TRANSFER_DONE_INTERRUPT": input_done,
+    "OUTPUT_CHANNEL_TRANSFER_DONE_INTERRUPT": output_done,
+    "MODULE_CONFIG_DONE_INTERRUPT": module_config_done,
+    "APPLICATION_CHANGE_INTERRUPT": application_change,
+    "ACTIVATE_CFG_CHANNEL": activate_config,
+    "DEACTIVATE_CFG_CHANNEL": deactivate_config,
+    "WAIT_FOR_DMA_IDLE_ACTION": output_done,
+    "WAIT_FOR_NMS": input_done,
+    "FETCH_CCW_BURSTS": fetch_bursts,
+    "VALIDATE_VDMA_CHANNEL": validate_channel,
+    "BURST_CREDITS_TASK_START": start_credits,
+    "BURST_CREDITS_TASK_RESET": reset_credits,
+    "DDR_BUFFERING_RESET": reset_ddr,
+    "OPEN_BOUNDARY_INPUT_CHANNEL": open_input,
+    "OPEN_BOUNDARY_OUTPUT_CHANNEL": open_output,
+    "ENABLE_NMS": enable_nms,
+    "WRITE_DATA_BY_TYPE": write_data,
+    "SWITCH_LCU_BATCH": enable_lcu,
+    "CHANGE_BOUNDARY_INPUT_BATCH": _nothing,
+    "PAUSE_VDMA_CHANNEL": pause,
+    "RESUME_VDMA_CHANNEL": resume,
+    "ACTIVATE_CACHE_INPUT": activate_inter_input,
+    "ACTIVATE_CACHE_OUTPUT": activate_cache_output,
+    "WAIT_FOR_CACHE_UPDATED": cache_updated,
+}
