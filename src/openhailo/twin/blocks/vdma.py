@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +15,14 @@ from openhailo.twin.observe import Observers
 from openhailo.twin.violation import TwinViolation
 
 from .channel import Channel, ChannelLayout
-from .ring import ERRORS, DescriptorError, Mover, Words
+from .engine import Engine
+from .ring import ERRORS
 
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
 
 #: From the host's doorbell write to the engine looking at the ring.
 WORK_DELAY_NS = 500
-#: The host splits a frame into at most this many buffers, each of which may end in a short descriptor.
-_EXTRA_DESCRIPTORS = 8
 
 
 class VdmaBlock:
@@ -48,12 +47,19 @@ class VdmaBlock:
         observers: Observers,
     ) -> None:
         self._rules, self._layout, self._block = spec.vdma, ChannelLayout(spec), spec.channel
-        self._mover = Mover(spec, memory)
-        self._format = self._mover.format
-        self._may_master, self._raise_channel, self._schedule = may_master, raise_channel, schedule
-        self._faults, self._observers = faults, observers
+        self._schedule, self._faults = schedule, faults
         self._regs = [0] * (self._rules.channels * self._rules.channel_stride // 4)
         self._channels = [Channel(i, spec, self._layout, self._regs, memory) for i in range(self._rules.channels)]
+        self._engine = Engine(
+            spec,
+            self._layout,
+            self._regs,
+            memory=memory,
+            may_master=may_master,
+            raise_channel=raise_channel,
+            faults=faults,
+            observers=observers,
+        )
         self._readable, self._decode = self._lay_out()
         memory.on_release(self._release_views)
         self._work: Callable[[int], None] = lambda _channel: None
@@ -126,7 +132,7 @@ class VdmaBlock:
             channel.paused = bool(value & layout.pause)
         elif old & layout.start:
             channel.active = False
-            self._report(channel, "abort")
+            self._engine.report(channel, "abort")
 
     def _host_start(self, channel: Channel, value: int) -> None:
         layout = self._layout
@@ -135,7 +141,7 @@ class VdmaBlock:
         depth = layout.depth.get(value) or self._rules.max_descriptors.bit_length() - 1
         self._regs[channel.position_index] = 0
         channel.open(list_address=address, size=1 << depth, page_size=0, managed=False)
-        self._report(channel, "open", list_address=address, size=1 << depth)
+        self._engine.report(channel, "open", list_address=address, size=1 << depth)
 
     def _work_due(self, channel: Channel) -> None:
         channel.queued = False
@@ -154,16 +160,18 @@ class VdmaBlock:
         """Program both halves, zero the counters and start."""
         channel, rules = self._channel(index), self._rules
         if list_address % rules.list_alignment or list_address >> 64:
-            raise self._fault(channel, ERRORS.list_fetch, f"list address 0x{list_address:X} is not 64 KiB aligned")
+            raise self._engine.fault(
+                channel, ERRORS.list_fetch, f"list address 0x{list_address:X} is not 64 KiB aligned"
+            )
         if not 2 <= desc_count <= rules.max_descriptors:
-            raise self._fault(
+            raise self._engine.fault(
                 channel, ERRORS.list_fetch, f"list of {desc_count} descriptors (2..{rules.max_descriptors})"
             )
         depth = (desc_count - 1).bit_length()
         size = desc_count if device_managed else 1 << depth
         self._program(channel, list_address, depth)
         channel.open(list_address=list_address, size=size, page_size=page_size, managed=device_managed)
-        self._report(channel, "open", list_address=list_address, size=size, managed=device_managed)
+        self._engine.report(channel, "open", list_address=list_address, size=size, managed=device_managed)
 
     def _program(self, channel: Channel, list_address: int, depth: int) -> None:
         layout, regs, rules = self._layout, self._regs, self._rules
@@ -178,7 +186,7 @@ class VdmaBlock:
         """Abort the channel and forget its list. Idempotent."""
         channel = self._channel(index)
         if channel.list_address or channel.active:
-            self._report(channel, "close")
+            self._engine.report(channel, "close")
         clear = ~(self._layout.start | self._layout.pause)
         self._regs[channel.control_index] &= clear
         self._regs[channel.control_index + channel.device_shift] &= clear
@@ -205,14 +213,14 @@ class VdmaBlock:
         channel = self._channel(index)
         channel.paused = True
         self._regs[channel.control_index] |= self._layout.pause
-        self._report(channel, "pause")
+        self._engine.report(channel, "pause")
 
     def resume_channel(self, index: int) -> None:
         """Clear the pause bit; descriptors that waited are announced."""
         channel = self._channel(index)
         channel.paused = False
         self._regs[channel.control_index] &= ~self._layout.pause
-        self._report(channel, "resume")
+        self._engine.report(channel, "resume")
         self._announce(channel)
 
     def is_open(self, index: int) -> bool:
@@ -227,13 +235,13 @@ class VdmaBlock:
         """Consume the descriptors that total ``size_bytes``; None while they are not all available."""
         channel = self._channel(index)
         ready = self._usable(channel, size_bytes, from_host=True)
-        count = self._span(channel, size_bytes, ready, exact=True) if ready else 0
-        if not count:
+        plan = self._engine.plan(channel, size_bytes, ready, exact=True) if ready else None
+        if not plan:
             return None
         data = np.empty(size_bytes, np.uint8) if out is None else _as_bytes(out)
         if len(data) != size_bytes:
             raise ValueError(f"out holds {len(data)} bytes, the transfer has {size_bytes}")
-        self._transfer(channel, count, data)
+        self._engine.execute(channel, plan, data)
         return data.data
 
     def push(self, index: int, data: Buffer) -> bool:
@@ -241,10 +249,10 @@ class VdmaBlock:
         channel = self._channel(index)
         source = _as_bytes(data)
         ready = self._usable(channel, len(source), from_host=False)
-        count = self._span(channel, len(source), ready, exact=False) if ready else 0
-        if not count:
+        plan = self._engine.plan(channel, len(source), ready, exact=False) if ready else None
+        if not plan:
             return False
-        self._transfer(channel, count, source)
+        self._engine.execute(channel, plan, source)
         return True
 
     def fetch(self, index: int, descriptors: int) -> bytes:
@@ -256,11 +264,11 @@ class VdmaBlock:
             return b""
         if channel.position + descriptors > channel.size:
             reason = f"fetch of {descriptors} descriptors at {channel.position} of {channel.size}"
-            raise self._fault(channel, ERRORS.list_fetch, reason)
-        rows = self._rows(channel, channel.position, descriptors)
-        size_bytes = int(np.minimum(self._mover.sizes(rows), self._format.max_bytes).sum())
+            raise self._engine.fault(channel, ERRORS.list_fetch, reason)
+        rows = self._engine.rows(channel, channel.position, descriptors)
+        size_bytes = int(np.minimum(self._engine.mover.sizes(rows), self._engine.format.max_bytes).sum())
         data = np.empty(size_bytes, np.uint8)
-        self._transfer(channel, descriptors, data)
+        self._engine.execute(channel, descriptors, data)
         return data.tobytes()
 
     # --- the engine -----------------------------------------------------------------------------------------------
@@ -284,128 +292,6 @@ class VdmaBlock:
         if channel.index in self._faults.stalled_channels:
             return 0
         return channel.ready()
-
-    def _rows(self, channel: Channel, first: int, count: int) -> Words:
-        """Read descriptors ``first``..., which do not wrap."""
-        if not self._may_master():
-            raise self._fault(channel, ERRORS.bus_master, "DMA while bus mastering is off")
-        rows = channel.rows(first, count)
-        if rows is None:
-            raise self._fault(channel, ERRORS.list_fetch, f"list at unregistered 0x{channel.list_address:X}")
-        return rows
-
-    def _sizes(self, channel: Channel, count: int) -> Words:
-        """Read the byte counts of the next ``count`` descriptors, around the end of the ring."""
-        first = channel.position
-        head = min(count, channel.size - first)
-        sizes = self._mover.sizes(self._rows(channel, first, head))
-        if head == count:
-            return sizes
-        return np.concatenate((sizes, self._mover.sizes(self._rows(channel, 0, count - head))))
-
-    def _span(self, channel: Channel, size_bytes: int, ready: int, *, exact: bool) -> int:
-        """Return how many of the next ``ready`` descriptors hold ``size_bytes``; 0 if they do not reach.
-
-        ``exact``: a transfer ends with a descriptor (host to device); otherwise the last may have room left.
-        """
-        page = channel.page_size
-        guess = min(ready, -(-size_bytes // page)) if page else ready
-        for count in dict.fromkeys((guess, min(ready, guess + _EXTRA_DESCRIPTORS), ready)):
-            totals = np.cumsum(self._sizes(channel, count), dtype=np.int64)
-            last = int(totals.searchsorted(size_bytes))
-            if last < count:
-                total = int(totals[last])
-                if exact and total != size_bytes:
-                    reason = f"descriptors step over the end of the {size_bytes}-byte transfer (to {total})"
-                    raise self._fault(channel, ERRORS.descriptor, reason, at=last)
-                return last + 1
-        return 0
-
-    def _transfer(self, channel: Channel, count: int, data: Bytes) -> None:
-        """Move ``data`` through the next ``count`` descriptors, then account for them."""
-        first = channel.position
-        head = min(count, channel.size - first)
-        if head == count:
-            interrupt = self._segment(channel, first, count, data, 0)
-        else:
-            rows = self._rows(channel, first, head)
-            split = int(self._mover.sizes(rows).sum())
-            interrupt = self._segment(channel, first, head, data[:split], 0)
-            interrupt |= self._segment(channel, 0, count - head, data[split:], head)
-        channel.advance(count)
-        if self._observers.watched:
-            fields = {"channel": channel.index, "size_bytes": len(data), "processed": channel.position}
-            self._observers.report("transfer", fields)
-        if interrupt and not channel.managed:
-            self._raise_channel(channel.index)
-
-    def _segment(self, channel: Channel, first: int, count: int, data: Bytes, done: int) -> bool:
-        """Move one stretch that does not wrap; True if a descriptor asks for a host interrupt."""
-        rows, fmt = self._rows(channel, first, count), self._format
-        if self._observers.watched:
-            self._report_rows(channel, first, rows)
-        if self._faults.descriptor_errors and self._faults.descriptor_fails(channel.index):
-            raise self._fault(channel, ERRORS.injected, "injected descriptor error", at=done)
-        try:
-            left = self._mover.move(rows, data, to_device=channel.from_host)
-        except DescriptorError as error:
-            raise self._fault(channel, error.code, error.reason, at=done + error.at) from None
-        interrupt = False
-        if count <= self._mover.FEW:
-            controls = [row[fmt.size_at] for row in rows.tolist()]
-            interrupt = any(c & fmt.host_irq == fmt.host_irq for c in controls)
-            marked = [i for i, c in enumerate(controls) if c & fmt.status_on_done]
-        else:
-            column = rows[:, fmt.size_at]
-            interrupt = bool(((column & fmt.host_irq) == fmt.host_irq).any())
-            marked = np.flatnonzero(column & fmt.status_on_done).tolist()
-        if marked:
-            channel.store_status(first, marked, fmt.status_at, fmt.done)
-            if marked[-1] == count - 1 and left:
-                channel.store_status(first, [count - 1], fmt.status_at, fmt.remaining.put(left, fmt.done))
-        return interrupt
-
-    def _fault(self, channel: Channel, code: int, reason: str, at: int | None = None) -> ChannelFault:
-        """Stop the channel with an error; ``at`` is the failing descriptor, counted from the position."""
-        layout = self._layout
-        if at is not None:
-            if at:
-                channel.advance(at)
-            self._mark_failed(channel)
-        channel.active = False
-        word = self._regs[channel.error_index]
-        self._regs[channel.error_index] = layout.error.put(layout.error.get(word) | code, word)
-        self._report(channel, "error", code=code, reason=reason)
-        return ChannelFault(channel=channel.index, code=code, reason=reason)
-
-    def _mark_failed(self, channel: Channel) -> None:
-        """Write the error status into the descriptor at the position, and interrupt if it asks for that."""
-        fmt = self._format
-        rows = channel.rows(channel.position, 1)
-        control = int(rows[0, fmt.size_at]) if rows is not None else 0
-        if control & fmt.status_on_error:
-            channel.store_status(channel.position, [0], fmt.status_at, fmt.error)
-        if control & fmt.host_error_irq == fmt.host_error_irq and not channel.managed:
-            self._raise_channel(channel.index)
-
-    # --- reports --------------------------------------------------------------------------------------------------
-
-    def _report(self, channel: Channel, action: str, **details: Any) -> None:
-        if self._observers.watched:
-            self._observers.report("channel", {"channel": channel.index, "action": action, **details})
-
-    def _report_rows(self, channel: Channel, first: int, rows: Words) -> None:
-        sizes = self._mover.sizes(rows)
-        controls = (rows[:, self._format.size_at] >> self._format.control_lsb) & 0xFF
-        fields = {
-            "channel": channel.index,
-            "first": first,
-            "count": len(rows),
-            "sizes": sizes.tolist(),
-            "controls": controls.tolist(),
-            "addresses": self._mover.addresses(rows).tolist(),
-        }
-        self._observers.report("descriptors", fields)
 
 
 def _as_bytes(data: Buffer) -> Bytes:
