@@ -28,11 +28,15 @@ class Endpoint:
 
     Exactly one of ``function`` (bare PCI function; the user-space driver runs it, loading ``firmware`` if given) and
     ``link`` (an object with the methods of `openhailo.driver.link.ChipLink`) is set.
+
+    ``program_reference`` is there only where the chip executes nothing but this project's programs: called with
+    ``(reference or None, application=index)`` it binds the numerics of a network compiled for silicon.
     """
 
     function: PciFunction | None = None
     link: Any = None
     firmware: bytes | None = None
+    program_reference: Callable[..., None] | None = None
 
 
 Factory = Callable[..., Endpoint]

@@ -12,34 +12,9 @@ from numpy.typing import NDArray
 
 from openhailo._units import align_up
 from openhailo.errors import InvalidHef, UnsupportedHef
+from openhailo.spec.program import FormatOrder
 
-
-class FormatOrder(IntEnum):
-    """How the elements of a frame follow each other; numbers as in the vendor's API (runtime-behaviour.md 28)."""
-
-    AUTO = 0
-    NHWC = 1
-    NHCW = 2
-    FCR = 3
-    F8CR = 4
-    NHW = 5
-    NC = 6
-    BAYER_RGB = 7
-    BAYER_RGB_12BIT = 8
-    RGB888 = 10
-    NCHW = 11
-    YUY2 = 12
-    NV12 = 13
-    NV21 = 14
-    YYUV = 15
-    YYVU = 16
-    RGB4 = 17
-    I420 = 18
-    YYYYUV = 19
-    NMS_WITH_BYTE_MASK = 20
-    NMS_ON_CHIP = 21
-    NMS_BY_CLASS = 22
-    NMS_BY_SCORE = 23
+__all__ = ["DTYPES", "Array", "FormatOrder", "FormatType", "FrameLayout", "Quantization", "device_order", "user_shape"]
 
 
 class FormatType(IntEnum):
@@ -66,19 +41,26 @@ DEVICE_ORDERS: dict[int, tuple[FormatOrder, FormatOrder]] = {
     3: (FormatOrder.FCR, FormatOrder.FCR),
     4: (FormatOrder.BAYER_RGB, FormatOrder.BAYER_RGB),
     5: (FormatOrder.NHW, FormatOrder.NHW),
-    6: (FormatOrder.NMS_ON_CHIP, FormatOrder.NMS_BY_CLASS),
+    6: (FormatOrder.HAILO_NMS_ON_CHIP, FormatOrder.HAILO_NMS_BY_CLASS),
     7: (FormatOrder.F8CR, FormatOrder.F8CR),
     8: (FormatOrder.RGB888, FormatOrder.NHWC),
     11: (FormatOrder.YUY2, FormatOrder.YUY2),
     13: (FormatOrder.NHWC, FormatOrder.NHWC),
-    14: (FormatOrder.YYUV, FormatOrder.NV12),
-    15: (FormatOrder.YYVU, FormatOrder.NV21),
-    16: (FormatOrder.YYYYUV, FormatOrder.I420),
+    14: (FormatOrder.HAILO_YYUV, FormatOrder.NV12),
+    15: (FormatOrder.HAILO_YYVU, FormatOrder.NV21),
+    16: (FormatOrder.HAILO_YYYYUV, FormatOrder.I420),
 }
 
 #: Orders whose frames are planes of luma and chroma; `height` times `features` counts their rows (hef.md 7).
 PLANAR_YUV = frozenset(
-    {FormatOrder.NV12, FormatOrder.NV21, FormatOrder.I420, FormatOrder.YYUV, FormatOrder.YYVU, FormatOrder.YYYYUV}
+    {
+        FormatOrder.NV12,
+        FormatOrder.NV21,
+        FormatOrder.I420,
+        FormatOrder.HAILO_YYUV,
+        FormatOrder.HAILO_YYVU,
+        FormatOrder.HAILO_YYYYUV,
+    }
 )
 
 

@@ -115,15 +115,27 @@ class Pipeline:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def run(self, job: Job) -> None:
-        """Run ``job`` to its end in this thread. Raises what went wrong."""
+    def enqueue(self, job: Job) -> None:
+        """Queue ``job`` and launch what there is room for; `wait` has to follow, in any thread."""
         with self._lock:
             self._enqueue(job)
+
+    def wait(self, job: Job) -> None:
+        """Work for the device in this thread until ``job`` is done. Raises what went wrong."""
+        with self._lock:
             while not job.done:
                 self._pump()
-        self._settle()
+        if self._settled:
+            self._settle()
         if job.error is not None:
             raise job.error
+
+    def drain(self) -> None:
+        """Work for the device in this thread until no job is left, failed ones included."""
+        with self._lock:
+            while self._running:
+                self._pump()
+        self._settle()
 
     def submit(self, job: Job) -> Future[Any]:
         """Queue ``job`` and return the future of ``job.finish()``; a thread of the pipeline waits for the device."""
@@ -241,13 +253,15 @@ class Pipeline:
             ready -= count
             if job.taken == job.count:
                 self._running.popleft()
-                self._settled.append(job)
+                if job.future is not None:
+                    self._settled.append(job)
 
     def _fail(self, error: BaseException) -> None:
         self.broken = error
         for job in self._running:
             job.error = error
-            self._settled.append(job)
+            if job.future is not None:
+                self._settled.append(job)
         self._running.clear()
         self._waiting.clear()
 
@@ -258,8 +272,7 @@ class Pipeline:
         with self._lock:
             settled, self._settled = self._settled, []
         for job in settled:
-            if job.future is None:
-                continue
+            assert job.future is not None, "only jobs with a future are settled"
             if job.error is not None:
                 job.future.set_exception(job.error)
             else:

@@ -83,6 +83,11 @@ def job_of(source, sink, frames, finish=None):
     return Job(len(frames), [frames], [write], [np.empty_like(frames)], [read], finish)
 
 
+def run(pipeline, job):
+    pipeline.enqueue(job)
+    pipeline.wait(job)
+
+
 def frames_of(count, seed=1):
     return np.random.default_rng(seed).integers(0, 255, (count, FRAME)).astype(np.uint8)
 
@@ -94,7 +99,7 @@ def test_batches_come_back_in_order(count, per_wait):
     for seed in (1, 2):
         frames = frames_of(count, seed)
         job = job_of(source, sink, frames)
-        pipeline.run(job)
+        run(pipeline, job)
         np.testing.assert_array_equal(job.outputs[0], frames + 1)
     assert link.most_in_flight == min(count, source.depth)
     assert pipeline.pending == 0
@@ -134,7 +139,7 @@ def test_several_threads_share_one_device():
     def work(seed):
         frames = frames_of(50, seed)
         job = job_of(source, sink, frames)
-        pipeline.run(job)
+        run(pipeline, job)
         results[seed] = np.array_equal(job.outputs[0], frames + 1)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
@@ -150,7 +155,7 @@ def test_a_silent_device_is_a_timeout_and_marks_the_pipeline_broken():
     link, pipeline, source, sink = make(timeout_s=0.5)
     link.per_wait = 0
     with pytest.raises(DeviceTimeout, match="waiting for a frame"):
-        pipeline.run(job_of(source, sink, frames_of(3)))
+        run(pipeline, job_of(source, sink, frames_of(3)))
     assert isinstance(pipeline.broken, DeviceTimeout)
 
 
@@ -158,7 +163,7 @@ def test_a_channel_error_fails_every_job_with_the_firmwares_reason():
     link, pipeline, source, sink = make()
     link.fail_channel = 16
     with pytest.raises(DeviceError, match=r"channel 16 \(out\).*because"):
-        pipeline.run(job_of(source, sink, frames_of(1)))
+        run(pipeline, job_of(source, sink, frames_of(1)))
 
 
 def test_stopping_cancels_what_is_pending():

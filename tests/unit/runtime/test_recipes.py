@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from openhailo.driver.results import HwConsts
 from openhailo.errors import InvalidHef
 from openhailo.runtime.configure.actions import CODEC, chunks
 from openhailo.runtime.configure.channels import ChannelAllocator
@@ -21,7 +22,7 @@ from openhailo.runtime.configure.operations import (
     WaitOutput,
     split_inputs,
 )
-from openhailo.runtime.configure.periph import HwConsts, initial_credit, stream_registers
+from openhailo.runtime.configure.periph import initial_credit, stream_registers
 from openhailo.runtime.configure.recipes import ConfigStream, Recipes
 from openhailo.runtime.configure.requirements import boundary_ring, ddr_count, inter_context_count
 from openhailo.runtime.formats import FormatOrder, FrameLayout, Quantization
@@ -284,7 +285,7 @@ def test_releasing_a_ddr_layer_is_refused():
 
 def test_boxes_from_the_chip_travel_one_by_one():
     nms = NmsStream(classes=3, max_boxes=10, box_bytes=8, chunks=1, burst_size=1, per_class_burst=False)
-    boxes = layer(LayerKind.BOUNDARY, D2H, 1, (3, 10, 4), (8, 1), order=FormatOrder.NMS_ON_CHIP, nms=nms)
+    boxes = layer(LayerKind.BOUNDARY, D2H, 1, (3, 10, 4), (8, 1), order=FormatOrder.HAILO_NMS_ON_CHIP, nms=nms)
     ring = boundary_ring(boxes, batch_size=1, transfers=32, max_page_size=4096)
     assert (ring.page_size, ring.count) == (64, 2048)
     registers = stream_registers(boxes, ring.page_size, CONSTS)

@@ -127,7 +127,7 @@ def test_rgb888_reverses_channels_and_leaves_the_fourth_byte_zero():
     assert plan.transfer_bytes == 2 * 4 * 4
 
 
-@pytest.mark.parametrize(("user", "device_order"), [(O.NV12, O.YYUV), (O.NV21, O.YYVU)])
+@pytest.mark.parametrize(("user", "device_order"), [(O.NV12, O.HAILO_YYUV), (O.NV21, O.HAILO_YYVU)])
 def test_two_plane_yuv_interleaves_two_luma_rows_and_a_chroma_row(user, device_order):
     device = layout(device_order, (2, 4, 3), (2, 6, 3))
     plan = plan_input(device, IDENTITY, order=user)
@@ -141,7 +141,7 @@ def test_two_plane_yuv_interleaves_two_luma_rows_and_a_chroma_row(user, device_o
 
 
 def test_three_plane_yuv_puts_half_rows_of_u_and_v_behind_two_luma_rows():
-    device = layout(O.YYYYUV, (2, 4, 3))
+    device = layout(O.HAILO_YYYYUV, (2, 4, 3))
     plan = plan_input(device, IDENTITY, order=O.I420)
     frame = np.arange(24, dtype=np.uint8).reshape(6, 4)
     slot = bytearray(plan.transfer_bytes)
@@ -197,7 +197,7 @@ def test_other_quantisation_clips_to_the_limits_first():
         (O.NCHW, layout(O.NHCW, (4, 8, 3), (4, 8, 4))),
         (O.YUY2, layout(O.YUY2, (1, 3, 2))),
         (O.F8CR, layout(O.F8CR, (4, 4, 9), (4, 4, 12))),
-        (O.NV12, layout(O.YYUV, (2, 4, 2))),
+        (O.NV12, layout(O.HAILO_YYUV, (2, 4, 2))),
         (O.NCHW, layout(O.NHCW, (8, 8, 1), transposed=True)),
     ],
 )

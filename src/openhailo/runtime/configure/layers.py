@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from openhailo.runtime.formats import FrameLayout, Quantization
+from openhailo.runtime.formats import FormatOrder, FrameLayout, Quantization
 from openhailo.spec.enums import EdgeLayerDirection
 
 __all__ = ["BoundLayer", "HostBufferInfo", "Layer", "LayerKind", "NmsStream", "StreamRegisters", "creation_order"]
@@ -75,6 +75,8 @@ class Layer:
     pad_index: int | None = None
     nms: NmsStream | None = None
     plane_of: str = ""
+    original_names: tuple[str, ...] = ()
+    user_order: FormatOrder = FormatOrder.NHWC
 
     @property
     def transfer_bytes(self) -> int:

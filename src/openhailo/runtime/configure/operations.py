@@ -58,12 +58,15 @@ class Operations:
     @property
     def config_streams(self) -> list[int]:
         """Config streams in use, ascending."""
-        return sorted({step.stream for step in (*self.before, *self.after) if isinstance(step, ConfigFetch)})
+        return sorted({fetch.stream for fetch in self.all_fetches()})
 
     def fetches(self, stream: int) -> list[ConfigFetch]:
         """The groups of one config stream, in order."""
-        steps = (*self.before, *self.after)
-        return [step for step in steps if isinstance(step, ConfigFetch) and step.stream == stream]
+        return [fetch for fetch in self.all_fetches() if fetch.stream == stream]
+
+    def all_fetches(self) -> list[ConfigFetch]:
+        """The groups of every config stream, in order."""
+        return [step for step in (*self.before, *self.after) if isinstance(step, ConfigFetch)]
 
 
 @dataclass

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from openhailo._units import align_up
+from openhailo.driver.results import HwConsts
 from openhailo.errors import InvalidHef
 from openhailo.runtime.configure.layers import D2H, Layer, LayerKind, NmsStream, StreamRegisters
 
 #: Largest value of a 16-bit counter, and of the core's input window (context-switch.md 14).
 MAX_COUNTER = 0xFFFF
 MAX_PERIPH_BYTES = 0x10000
-
-
-@dataclass(frozen=True)
-class HwConsts:
-    """What GET_HW_CONSTS answers; names as in the structure (control-protocol.md 5.72)."""
-
-    fifo_word_granularity_bytes: int
-    max_periph_buffers_per_frame: int
-    max_periph_bytes_per_buffer: int
-    max_acceptable_bytes_per_buffer: int
-    outbound_data_stream_size: int
-    should_optimize_credits: int
-    default_initial_credit_size: int
 
 
 def initial_credit(layer: Layer, consts: HwConsts) -> int:

@@ -22,13 +22,13 @@ HOST_TO_DEVICE = frozenset(
         (O.F8CR, O.F8CR),
         (O.NHWC, O.F8CR),
         (O.BAYER_RGB, O.BAYER_RGB),
-        (O.BAYER_RGB_12BIT, O.BAYER_RGB_12BIT),
+        (O.BAYER_RGB_12_BIT, O.BAYER_RGB_12_BIT),
         (O.NHWC, O.RGB888),
         (O.NCHW, O.NHCW),
         (O.YUY2, O.YUY2),
-        (O.NV12, O.YYUV),
-        (O.NV21, O.YYVU),
-        (O.I420, O.YYYYUV),
+        (O.NV12, O.HAILO_YYUV),
+        (O.NV21, O.HAILO_YYVU),
+        (O.I420, O.HAILO_YYYYUV),
         (O.RGB4, O.NHWC),
         (O.RGB4, O.NHCW),
     }
@@ -52,7 +52,7 @@ DEVICE_TO_HOST = frozenset(
 )
 
 #: User orders whose pixels can be transposed (hef.md 9).
-TRANSPOSABLE = frozenset({O.NHWC, O.RGB4, O.NHW, O.BAYER_RGB, O.BAYER_RGB_12BIT, O.FCR, O.F8CR})
+TRANSPOSABLE = frozenset({O.NHWC, O.RGB4, O.NHW, O.BAYER_RGB, O.BAYER_RGB_12_BIT, O.FCR, O.F8CR})
 
 
 def check_order(user: O, layout: FrameLayout, *, to_device: bool) -> None:
@@ -68,7 +68,7 @@ def check_order(user: O, layout: FrameLayout, *, to_device: bool) -> None:
         raise _unsupported(user, layout, "more than one channel")
     if layout.order is O.F8CR and layout.padded_features % 8:
         raise _unsupported(user, layout, "the padded channels are not a multiple of 8")
-    if layout.order in (O.YYUV, O.YYVU, O.YYYYUV):
+    if layout.order in (O.HAILO_YYUV, O.HAILO_YYVU, O.HAILO_YYYYUV):
         _check_yuv(user, layout)
     if layout.order is O.YUY2 and layout.frame_bytes % 8:
         raise _unsupported(user, layout, "the frame is not a multiple of 8 bytes")
@@ -93,7 +93,7 @@ def _unsupported(user: O, layout: FrameLayout, why: str) -> InputError:
 
 def device_views(slots: Array, layout: FrameLayout) -> list[Array]:
     """Cut ``slots``, an array (slots, elements of one slot), into views (slots, ...) of the real elements."""
-    if layout.order in (O.YYUV, O.YYVU, O.YYYYUV):
+    if layout.order in (O.HAILO_YYUV, O.HAILO_YYVU, O.HAILO_YYYYUV):
         return _yuv_device_views(slots, layout)
     if layout.order is O.F8CR:
         return _f8cr_device_views(slots, layout)
@@ -126,7 +126,7 @@ def _yuv_device_views(slots: Array, layout: FrameLayout) -> list[Array]:
     lines = slots[:, : padded_units * 3 * layout.padded_width].reshape(count, padded_units, 3, layout.padded_width)
     lines = lines[:, :units]
     luma = lines[:, :, :2, :width]
-    if layout.order is O.YYYYUV:
+    if layout.order is O.HAILO_YYYYUV:
         half = layout.padded_width // 2
         return [luma, lines[:, :, 2, : width // 2], lines[:, :, 2, half : half + width // 2]]
     return [luma, lines[:, :, 2, :width]]
@@ -134,7 +134,7 @@ def _yuv_device_views(slots: Array, layout: FrameLayout) -> list[Array]:
 
 def user_views(frames: Array, order: O, layout: FrameLayout) -> list[Array]:
     """Cut contiguous user frames (n, *`user_shape`) into views that pair with `device_views`."""
-    if layout.order in (O.YYUV, O.YYVU, O.YYYYUV):
+    if layout.order in (O.HAILO_YYUV, O.HAILO_YYVU, O.HAILO_YYYYUV):
         return _yuv_user_views(frames, layout)
     pixels = _user_pixels(frames, order, layout)
     if layout.transposed:
@@ -167,7 +167,7 @@ def _yuv_user_views(frames: Array, layout: FrameLayout) -> list[Array]:
     count, units, width = len(frames), layout.height * layout.features // 3, layout.width
     flat = frames.reshape(count, -1)
     luma, chroma = flat[:, : 2 * units * width].reshape(count, units, 2, width), flat[:, 2 * units * width :]
-    if layout.order is O.YYYYUV:
+    if layout.order is O.HAILO_YYYYUV:
         planes = chroma.reshape(count, 2, units, width // 2)
         return [luma, planes[:, 0], planes[:, 1]]
     return [luma, chroma.reshape(count, units, width)]

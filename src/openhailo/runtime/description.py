@@ -1,0 +1,75 @@
+"""What a network group is, in the runtime's own terms; `openhailo.runtime.describe` makes it from a HEF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from openhailo.runtime.configure.header import ApplicationFeatures
+from openhailo.runtime.configure.layers import D2H, H2D, Layer, LayerKind
+from openhailo.runtime.configure.operations import Operations
+from openhailo.runtime.formats import DTYPES, FormatOrder, Quantization, user_shape
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output as the user sees it.
+
+    ``shape`` is one frame's; ``dtype`` the device's own element type (what ``raw`` results have); ``original_names``
+    are the layers of the model that it was compiled from.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: FormatOrder
+    quantization: Quantization
+    original_names: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(layer: Layer, order: FormatOrder) -> TensorInfo:
+        """Describe ``layer`` in the user's ``order``."""
+        return TensorInfo(
+            layer.name,
+            user_shape(order, layer.layout),
+            DTYPES[layer.layout.type],
+            order,
+            layer.quantization,
+            layer.original_names,
+        )
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """One network group.
+
+    ``layers`` holds every context's layers in file order, ``outputs`` the names of the output layers in the order in
+    which results are given. ``is_program`` tells that the configuration is an image of ours, not of the silicon's.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    preliminary: Operations
+    contexts: tuple[Operations, ...]
+    outputs: tuple[str, ...]
+    config_channels: int = 1
+    networks: int = 1
+    features: ApplicationFeatures = field(default_factory=ApplicationFeatures)
+    is_program: bool = False
+
+    @property
+    def multi_context(self) -> bool:
+        """Whether the chip runs several contexts in turn."""
+        return len(self.contexts) > 1
+
+    @property
+    def boundary(self) -> list[Layer]:
+        """Boundary layers in metadata order: inputs, then outputs (context-switch.md 12)."""
+        found = [layer for layer in self.layers if layer.kind is LayerKind.BOUNDARY]
+        return [layer for direction in (H2D, D2H) for layer in found if layer.direction is direction]
+
+    def context(self, index: int) -> list[Layer]:
+        """Return the layers of one dynamic context, in file order."""
+        return [layer for layer in self.layers if layer.context == index]

@@ -1,0 +1,72 @@
+"""Opening a device by name, or the best there is (design: registry of backends; nothing above can tell them apart)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from openhailo.bus import registry, sysfs
+from openhailo.bus.registry import Endpoint
+from openhailo.driver.pcie_link import PcieLink
+from openhailo.errors import DeviceNotFound, OpenHailoError
+from openhailo.runtime.compiled import CompileModel
+from openhailo.runtime.device import Device
+
+#: Environment variable that names the device to open when no name is given.
+DEVICE_VARIABLE = "OPENHAILO_DEVICE"
+#: What is opened when there is no real device.
+FALLBACK = "twin:"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A device that could be opened: its name, and why it may not be usable as it is."""
+
+    name: str
+    note: str = ""
+
+
+def list_devices() -> list[Candidate]:
+    """Return what can be opened: real devices first, then backends that need no hardware."""
+    found = [
+        Candidate(f"pci:{function.address}", f"bound to the kernel driver {function.driver}" if function.driver else "")
+        for function in sysfs.list_functions()
+    ]
+    present = registry.schemes()
+    found = [candidate for candidate in found if "pci" in present]
+    return [*found, *(Candidate(f"{scheme}:") for scheme in ("twin",) if scheme in present)]
+
+
+def default_name() -> str:
+    """Return the name that is opened when none is given: the environment's, the first real device, else the twin."""
+    wanted = os.environ.get(DEVICE_VARIABLE, "").strip()
+    if wanted:
+        return wanted
+    devices = list_devices()
+    if not devices:
+        raise DeviceNotFound(name="any", hint="no real device was found and no twin is installed")
+    return devices[0].name
+
+
+def open_device(name: str | None = None, *, compile_model: CompileModel | None = None, **options: Any) -> Device:
+    """Open ``name`` (``twin:``, ``twin:hailo8l``, ``pci:0001:01:00.0``, ...) and return a ready `Device`.
+
+    Without a name: ``OPENHAILO_DEVICE``, else the first real device, else the twin; `Device.name` says which it was.
+    ``options`` go to the backend. Raises `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
+    """
+    chosen = name or default_name()
+    endpoint = registry.open_endpoint(chosen, **options)
+    link = _link_of(endpoint)
+    try:
+        return Device(link, name=chosen, program_reference=endpoint.program_reference, compile_model=compile_model)
+    except OpenHailoError:
+        link.close()
+        raise
+
+
+def _link_of(endpoint: Endpoint) -> Any:
+    """Return the endpoint's own link, or run its bare PCI function with our driver."""
+    if endpoint.function is None:
+        return endpoint.link
+    return PcieLink(endpoint.function, firmware=endpoint.firmware)
