@@ -15,6 +15,7 @@ from openhailo.driver.events import Notification, parse_notification
 from openhailo.driver.link import CPU_APP, CPU_CORE, ChipLink
 from openhailo.driver.results import DeviceInformation, Health, Identity, PowerSample
 from openhailo.errors import ControlFailed, DoesNotFit, InputError, OpenHailoError, StateError
+from openhailo.hef.model import Hef
 from openhailo.runtime.compiled import CompileModel, load_or_compile
 from openhailo.runtime.network import Network, NetworkOptions, ProgramReference
 from openhailo.runtime.reference import load_reference
@@ -120,7 +121,7 @@ class Device:
 
     def load(
         self,
-        model: str | Path | bytes,
+        model: str | Path | bytes | Hef,
         *,
         reference: str | Path | None = None,
         group: str | None = None,
@@ -130,7 +131,8 @@ class Device:
         """Configure a network and return it; frames run when it is called.
 
         Args:
-            model: path of a HEF or an ONNX file (compiled once, kept by content), or the bytes of a HEF.
+            model: path of a HEF or an ONNX file (compiled once, kept by content), the bytes of a HEF, or one that was
+                read or made already.
             reference: ONNX file that computes a HEF compiled for silicon where the chip itself cannot.
             group: network group to use; by default the file's first one.
             compile_options: options for the compiler, when ``model`` is an ONNX file.
@@ -138,7 +140,7 @@ class Device:
 
         Raises `HefError`, `CompileError`, `InputError`, `DoesNotFit`, `ControlFailed` and errors of the link.
         """
-        content = self._hef_bytes(model, compile_options or {})
+        content = self._hef_of(model, compile_options or {})
         settings = _network_options(options)
         with self.lock:
             self._require_open("loading a network")
@@ -153,7 +155,9 @@ class Device:
             self._networks.append(network)
             return network
 
-    def _hef_bytes(self, model: str | Path | bytes, compile_options: Mapping[str, Any]) -> bytes:
+    def _hef_of(self, model: str | Path | bytes | Hef, compile_options: Mapping[str, Any]) -> bytes | Hef:
+        if isinstance(model, Hef):
+            return model
         if isinstance(model, bytes | bytearray | memoryview):
             return bytes(model)
         path = Path(model)

@@ -24,6 +24,7 @@ from openhailo.runtime.transforms import FramesCopy, plan_input, plan_output
 from openhailo.spec.limits import FRAME_TIMEOUT_S, MAX_BATCH_SIZE
 
 if TYPE_CHECKING:
+    from openhailo.hef.model import Hef
     from openhailo.runtime.device import Device
 
 #: Computes frames of a network that the chip itself cannot: (input stream -> frame bytes, frame) -> output stream ->
@@ -111,7 +112,7 @@ class Network:
         self._pad_to = max(options.batch_size, 1) if description.multi_context else 1
 
     @classmethod
-    def plan(cls, device: Device, content: bytes, group: str | None, options: NetworkOptions) -> Network:
+    def plan(cls, device: Device, content: bytes | Hef, group: str | None, options: NetworkOptions) -> Network:
         """Read a HEF and choose a network group. Raises `HefError`, `InputError`."""
         identity, information = device.identify(), device.information()
         device.information()
