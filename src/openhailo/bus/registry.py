@@ -19,7 +19,7 @@ from openhailo.errors import DeviceError, DeviceNotFound
 ENTRY_POINT_GROUP = "openhailo.links"
 
 #: The backends of this package.
-BUILTIN: Mapping[str, str] = {}
+BUILTIN: Mapping[str, str] = {"twin": "openhailo.twin.ports.endpoint:open_endpoint"}
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from openhailo import __version__
 
 #: ``compile_model(path, options) -> HEF bytes``.
 CompileModel = Callable[[Path, Mapping[str, Any]], bytes]
@@ -27,8 +27,15 @@ def cache_dir() -> Path:
 def cache_key(content: bytes, options: Mapping[str, Any]) -> str:
     """Return what identifies a compilation: the model's bytes, the options and this release."""
     digest = hashlib.sha256(content)
-    digest.update(f"{__version__}\0{sorted((name, repr(value)) for name, value in options.items())}".encode())
+    digest.update(f"{_release()}\0{sorted((name, repr(value)) for name, value in options.items())}".encode())
     return digest.hexdigest()
+
+
+def _release() -> str:
+    try:
+        return metadata.version("openhailo")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def load_or_compile(path: Path, options: Mapping[str, Any], compile_model: CompileModel) -> bytes:
