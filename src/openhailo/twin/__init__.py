@@ -4,8 +4,8 @@
 
     from openhailo.twin import Twin
 
-    twin = Twin()                    # cold, as after power-on
-    with twin.function() as ...      # hand `twin.function()` to the driver
+    with Twin() as twin:             # cold, as after power-on
+        function = twin.function()   # an `openhailo.bus.protocols.PciFunction`, for the driver
 
 `Twin` is imported lazily, so that naming the package costs nothing.
 """

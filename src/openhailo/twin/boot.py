@@ -39,7 +39,9 @@ def map_memory(spec: ChipSpec) -> tuple[Region, ...]:
 
 def log_bases(spec: ChipSpec) -> tuple[int, int]:
     """Return the device addresses of the app and core log rings."""
-    return spec.atr.mailbox_base + APP_LOG_OFFSET, spec.atr.mailbox_base + CORE_LOG_OFFSET
+    base, window = spec.atr.mailbox_base, spec.atr.window_size_bytes
+    app, core = spec.mailbox.app_log % window, spec.mailbox.core_log % window
+    return base + APP_LOG_OFFSET + app, base + CORE_LOG_OFFSET + core
 
 
 def read_image(spec: ChipSpec, memory: DeviceMemory) -> LoadedImage:

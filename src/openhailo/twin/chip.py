@@ -294,9 +294,10 @@ class Chip:
 
     def _start_boot_code(self) -> None:
         """Boot code sets up windows 1-3 and waits for an image; window 0 stays off (driver.md 2.1, 2.2, 10.3)."""
-        self.windows.point(1, self.spec.atr.pcie_config_base)
-        for index, base in enumerate(log_bases(self.spec), start=2):
-            self.windows.point(index, base)
+        window, mailbox = self.spec.atr.window_size_bytes, self.spec.mailbox
+        self.windows.point(mailbox.doorbell // window, self.spec.atr.pcie_config_base)
+        for offset, base in zip((mailbox.app_log, mailbox.core_log), log_bases(self.spec), strict=True):
+            self.windows.point(offset // window, base - offset % window)
         self.memory.write32(self.spec.boot.boot_status, self.spec.boot.boot_status_idle)
 
     def _triggered(self, stored: int) -> None:
