@@ -69,8 +69,6 @@ def test_the_vendor_option_makes_the_recorded_accesses(shared_dir: Path) -> None
     assert identity == again and identity.board_name == "Hailo-8"
     # The recording reads the firmware-running register twice: for the device properties, then for the control.
     assert chip.log[: len(expected) - 1] == expected[:-1]
-    test_the_vendor_option_makes_the_recorded_accesses
-)
 
 
 def test_timeout_has_budget_and_elapsed(chip: FakeChip, link: PcieLink) -> None:
