@@ -149,9 +149,7 @@ def io_record(direction: int, stream: int, shape: tuple[int, int, int], transfer
 
 
 def program_image(records: list[bytes], payload: bytes, kind: int = 1) -> bytes:
-    header = b"OHPROG\0\1" + struct.pack(
-        "<IIQQ", kind, len(records), len(payload), xxhash.xxh3_64_intdigest(payload)
-    )
+    header = b"OHPROG\0\1" + struct.pack("<IIQQ", kind, len(records), len(payload), xxhash.xxh3_64_intdigest(payload))
     image = header + bytes(32) + b"".join(records) + payload
     return image + bytes(-len(image) % 8)
 

@@ -19,7 +19,9 @@ def golden_lists(out_list: int, in_list: int, cfg_list: int, cfg_count: int) -> 
     out_a, in_a, cfg_a = (struct.pack("<Q", a).hex() for a in (out_list, in_list, cfg_list))
     count = struct.pack("<H", cfg_count - 1).hex()
     total = struct.pack("<I", cfg_count).hex()
-    activation = f"1e{TS} 21{TS}10 00{out_a}400080000000 10000000 20{TS}01 00{in_a}000180000000c0000000 0000c000c0000000"
+    activation = (
+        f"1e{TS} 21{TS}10 00{out_a}400080000000 10000000 20{TS}01 00{in_a}000180000000c0000000 0000c000c0000000"
+    )
     batch = f"1f{TS} 25{TS}01 1d{TS}"
     preliminary = f"16{TS}0000 00{cfg_a}0002{total}00020000 00{TS}{count}00 17{TS}0000"
     dynamic = (
