@@ -100,11 +100,17 @@ def stretch(image: Image, height: int, width: int) -> tuple[Image, Placement]:
 
 
 def letterbox(
-    image: Image, height: int, width: int, *, fill: int = LETTERBOX_FILL, centre: bool = True
+    image: Image, height: int, width: int, *, fill: int = LETTERBOX_FILL, centre: bool = True, coverage: float = 1.0
 ) -> tuple[Image, Placement]:
-    """Resize with the aspect ratio kept; bars of grey ``fill`` around it, or right and below it if not ``centre``."""
+    """Resize with the aspect ratio kept; grey ``fill`` around it, or right and below it if not ``centre``.
+
+    The picture takes at most ``coverage`` of each side: less than 1 leaves a margin, which helps networks that know no
+    objects as large as their input.
+    """
     source_height, source_width = check_image(image)
-    ratio = min(height / source_height, width / source_width)
+    if not 0 < coverage <= 1:
+        raise InputError(what="letterbox", detail=f"coverage {coverage} is not in (0, 1]")
+    ratio = min(height / source_height, width / source_width) * coverage
     inner_height = min(max(round(source_height * ratio), 1), height)
     inner_width = min(max(round(source_width * ratio), 1), width)
     top, left = ((height - inner_height) // 2, (width - inner_width) // 2) if centre else (0, 0)
