@@ -413,6 +413,24 @@ class PcieLink:
         # Buffers and lists of another kind of link are refused where they are first looked at.
         return target.launch(dlist, starting_desc, buffers, bind, first_domain, last_domain)  # type: ignore[arg-type]
 
+    def launch_many(
+        self,
+        channel: int,
+        dlist: DescriptorList,
+        starting_desc: int,
+        transfers: Sequence[Sequence[BufferRange]],
+        *,
+        bind: bool = True,
+        first_domain: int = DOMAIN_NONE,
+        last_domain: int = DOMAIN_HOST,
+    ) -> int:
+        """Start several transfers at once, or none (see `openhailo.driver.link.ChipLink.launch_many`)."""
+        try:
+            target = self._channels[channel]
+        except KeyError:
+            raise InputError(what="channel", detail=f"there is no channel {channel}") from None
+        return target.launch_many(dlist, starting_desc, transfers, bind, first_domain, last_domain)  # type: ignore[arg-type]
+
     def wait_channels(self, bitmap: int, timeout_s: float) -> list[ChannelEvent]:
         """Wait for completions or errors on the channels of ``bitmap``; empty after ``timeout_s`` or `wake`."""
         self._require_open("wait_channels")

@@ -85,37 +85,66 @@ class Channel:
         self, dlist: PcieDescriptorList, starting_desc: int, ranges: Ranges, bind: bool, first: int, last: int
     ) -> int:
         """Start one transfer; return its descriptors (driver.md 6.6)."""
+        return self.launch_many(dlist, starting_desc, (ranges,), bind, first, last)
+
+    def launch_many(
+        self,
+        dlist: PcieDescriptorList,
+        starting_desc: int,
+        transfers: Sequence[Ranges],
+        bind: bool,
+        first: int,
+        last: int,
+    ) -> int:
+        """Start several transfers with one write of the channel's register; return their descriptors.
+
+        All of them are started, or none.
+        """
         with self._lock:
             if dlist is not self._list:
-                self._adopt(dlist, ranges)
-            available, ring = self.available, self._ring
-            if starting_desc != available & self._mask:
+                self._adopt(dlist, transfers[0])
+            begin, ring = self.available, self._ring
+            if starting_desc != begin & self._mask:
                 raise InputError(
                     what=f"channel {self.index}",
-                    detail=f"launch at descriptor {starting_desc}, the ring stands at {available & self._mask}",
+                    detail=f"launch at descriptor {starting_desc}, the ring stands at {begin & self._mask}",
                 )
-            if len(ring) >= self._max_transfers:
-                raise QueueFull(name=f"channel {self.index}", depth=len(ring))
-            word = self._running_word(available)
-            if len(ranges) == 1 and bind:
-                buffer, offset, size_bytes = ranges[0]
-                rows = dlist.rows_for_launch(buffer, offset, size_bytes, first, last)
-                used = len(rows)
-                self._check_space(used)
-                dlist.load_rows(starting_desc, rows)
-                copied = bool(buffer.bounces)
-            else:
-                used = self._load_many(dlist, starting_desc, ranges, bind, first, last)
-                copied = any(buffer.bounces for buffer, _, _ in ranges)
-            if copied and not self._from_device:
-                for buffer, offset, size_bytes in ranges:
-                    buffer.to_device(offset, size_bytes)
-            self.available = available = available + used
-            ring.append((available, ranges if copied and self._from_device else None))
+            before = len(ring)
+            if before + len(transfers) > self._max_transfers:
+                raise QueueFull(name=f"channel {self.index}", depth=before)
+            word = self._running_word(begin)
+            try:
+                for ranges in transfers:
+                    self._load(dlist, ranges, bind, first, last)
+            except BaseException:
+                self.available = begin
+                while len(ring) > before:
+                    ring.pop()
+                raise
+            available = self.available
             self._window.write32(
                 self._control_at, (word & self._keep_mask) | (available & self._mask) << self._available_shift
             )
-            return used
+            return available - begin
+
+    def _load(self, dlist: PcieDescriptorList, ranges: Ranges, bind: bool, first: int, last: int) -> None:
+        """Fill the descriptors of one transfer at the present position and queue it."""
+        start = self.available & self._mask
+        if len(ranges) == 1 and bind:
+            buffer, offset, size_bytes = ranges[0]
+            rows = dlist.rows_for_launch(buffer, offset, size_bytes, first, last)
+            used = len(rows)
+            self._check_space(used)
+            dlist.load_rows(start, rows)
+            copied = bool(buffer.bounces)
+        else:
+            used = self._load_many(dlist, start, ranges, bind, first, last)
+            copied = any(buffer.bounces for buffer, _, _ in ranges)
+        if copied and not self._from_device:
+            for buffer, offset, size_bytes in ranges:
+                buffer.to_device(offset, size_bytes)
+        self.available += used
+        self._ring.append((self.available, ranges if copied and self._from_device else None))
 
     def harvest(self) -> ChannelEvent | None:
         """Count what completed since the last call, oldest first (driver.md 6.7); None when nothing happened."""

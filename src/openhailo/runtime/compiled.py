@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-
 #: ``compile_model(path, options) -> HEF bytes``.
 CompileModel = Callable[[Path, Mapping[str, Any]], bytes]
 

@@ -35,7 +35,7 @@ class BoundaryStream:
         self.name, self.channel, self.ring, self.dlist = name, channel, ring, dlist
         self.slots = SlotRing(link, ring.transfer_bytes, slot_count(ring), self.direction)
         self.depth = self.slots.count
-        self._launch = link.launch
+        self._launch_many = link.launch_many
         self._ranges: list[tuple[BufferRange]] = self.slots.ranges
         self._mask = dlist.count - 1
         self.rewind()
@@ -47,13 +47,14 @@ class BoundaryStream:
 
     def launch(self, count: int) -> None:
         """Give the next ``count`` slots to the device. Raises `QueueFull`, `StateError`, `DeviceLost`."""
-        slot, desc, mask, depth = self._slot, self._desc, self._mask, self.depth
-        launch, channel, dlist, ranges = self._launch, self.channel, self.dlist, self._ranges
-        for _ in range(count):
-            desc = (desc + launch(channel, dlist, desc, ranges[slot])) & mask
-            slot = slot + 1 if slot + 1 < depth else 0
-            self._slot, self._desc = slot, desc
-            self.in_flight += 1
+        while count:
+            slot = self._slot
+            run = min(count, self.depth - slot)
+            used = self._launch_many(self.channel, self.dlist, self._desc, self._ranges[slot : slot + run])
+            self._desc = (self._desc + used) & self._mask
+            self._slot = (slot + run) % self.depth
+            self.in_flight += run
+            count -= run
 
     def close(self) -> None:
         """Give memory and descriptors back; the channel must be disabled. Idempotent."""

@@ -41,6 +41,12 @@ class EchoLink:
             self.most_in_flight = max(self.most_in_flight, len(self.launched[1]))
         return used
 
+    def launch_many(self, channel, dlist, starting_desc, transfers):
+        start = dlist.position
+        for ranges in transfers:
+            self.launch(channel, dlist, dlist.position if ranges is not transfers[0] else starting_desc, ranges)
+        return (dlist.position - start) % dlist.count
+
     def wait_channels(self, bitmap, timeout_s):
         assert bitmap == 1 << 1 | 1 << 16
         if self.fail_channel is not None:
