@@ -34,6 +34,16 @@ class Host:
         self.heads: dict[int, int] = {}
         self.sizes: dict[int, int] = {}
 
+    @staticmethod
+    def program_image(records: list[bytes], payload: bytes, kind: int = 1) -> bytes:
+        return program_image(records, payload, kind)
+
+    @staticmethod
+    def io_record(
+        direction: int, stream: int, shape: tuple[int, int, int], transfer: int, name: str, order: int
+    ) -> bytes:
+        return io_record(direction, stream, shape, transfer, name, order)
+
     # --- controls ---
 
     def raw(self, request: bytes, cpu: int = APP, digest_ok: bool = True) -> bytes | None:
