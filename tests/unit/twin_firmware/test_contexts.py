@@ -20,7 +20,10 @@ PARK = bytes.fromhex("15" + TS)
 
 def header(**changes: int) -> bytes:
     fields = struct.unpack("<HBBBBBHHI3IB4s", bytes.fromhex(HEADER))
-    names = ["dynamic", "asap", "register", "fast", "abbale", "networks", "csm", "batch", "external", "b0", "b1", "b2", "configs"]
+    names = (
+        *("dynamic", "asap", "register", "fast", "abbale", "networks", "csm", "batch"),
+        *("external", "b0", "b1", "b2", "configs"),
+    )
     values = {**dict(zip(names, fields, strict=False)), **changes}
     return struct.pack("<HBBBBBHHI3IB4s", *(values[n] for n in names), fields[-1])
 

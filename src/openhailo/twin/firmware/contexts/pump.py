@@ -149,6 +149,8 @@ class Pump:
                 self._failed(NEVER_DONE, "compiled for silicon and no reference is bound: the frame is not consumed")
             return
         self.advance()
+        if flow.allowance is not None:
+            self._progressed()
 
     def advance(self) -> None:
         """Deliver what is computed, then take and compute what is there."""
