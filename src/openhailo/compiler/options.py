@@ -1,0 +1,108 @@
+"""What a compilation can be told."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import onnx
+
+from openhailo.errors import InputError, ModelInvalid
+
+from .calibration import MAX_FRAMES, Fit
+from .passes.normalize import Color, Normalization
+from .ranges import Method
+from .tensors import TensorSpec
+
+Arch = Literal["hailo8", "hailo8l"]
+ARCHES: Final[tuple[Arch, ...]] = ("hailo8", "hailo8l")
+MAX_NAME_BYTES: Final = 60
+
+#: One number, or one per channel.
+Numbers = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of one compilation; `openhailo.compiler.compile_model` explains them."""
+
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    weights: str | Path | None = None
+    method: Method = "minmax"
+    percentile: float = 99.99
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    color: Color | None = None
+    arch: Arch = "hailo8"
+    end_nodes: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    nhwc: Sequence[str] = ()
+    per_channel: bool = True
+    reduce_range: bool = False
+    fit: Fit = "letterbox"
+    max_frames: int = MAX_FRAMES
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHES:
+            raise InputError(what="arch", detail=f"{self.arch!r} is none of {', '.join(ARCHES)}")
+        if self.fit not in {"letterbox", "stretch"}:
+            raise InputError(what="fit", detail=f"{self.fit!r} is neither 'letterbox' nor 'stretch'")
+
+    def normalization(self, model: onnx.ModelProto) -> Normalization | None:
+        """Return what was asked for, else what the model's metadata says, else None."""
+        known = model_metadata(model).get("openhailo.preprocess", {})
+        known = known if isinstance(known, dict) else {}
+        asked = {"mean": self.mean, "std": self.std, "color": self.color}
+        given = {key: value for key, value in asked.items() if value is not None}
+        merged = {**known, **given}
+        if not merged:
+            return None
+        return Normalization(
+            mean=_numbers("mean", merged.get("mean", 0.0)),
+            std=_numbers("std", merged.get("std", 1.0)),
+            color=cast(Color, merged.get("color", "rgb")),
+        )
+
+
+def _numbers(what: str, value: Any) -> tuple[float, ...]:
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    try:
+        return tuple(float(number) for number in values)
+    except (TypeError, ValueError) as error:
+        raise InputError(what=what, detail=f"{value!r} is not a number or a list of numbers") from error
+
+
+def model_metadata(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return the model's ``openhailo.*`` properties, parsed; ModelInvalid when one is not JSON."""
+    metadata: dict[str, Any] = {}
+    for entry in model.metadata_props:
+        if not entry.key.startswith("openhailo."):
+            continue
+        try:
+            metadata[entry.key] = json.loads(entry.value)
+        except ValueError as error:
+            raise ModelInvalid(detail=f"its property {entry.key!r} is not JSON; remove it") from error
+    return metadata
+
+
+def network_name(name: str | None, source: str | Path | onnx.ModelProto) -> str:
+    """Return the name asked for, or one made from the file's; InputError when it cannot be a name."""
+    if name is None:
+        stem = Path(source).stem if isinstance(source, str | Path) else source.graph.name
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", str(stem)).strip("_")[:MAX_NAME_BYTES] or "network"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or len(name) > MAX_NAME_BYTES:
+        raise InputError(what="name", detail=f"{name!r}: use 1 to {MAX_NAME_BYTES} letters, digits, '_', '.', '-'")
+    return name
+
+
+def check_images(specs: Sequence[TensorSpec], normalization: Normalization | None) -> None:
+    """InputError when a normalization is given but no input takes pictures."""
+    if normalization is not None and not any(spec.is_image for spec in specs):
+        shapes = {spec.name: spec.model_shape for spec in specs}
+        raise InputError(what="normalization", detail=f"no input takes pictures of 1 or 3 channels: {shapes}")
+    assert all(math.prod(spec.device_shape) > 0 for spec in specs)

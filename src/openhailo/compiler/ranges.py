@@ -1,0 +1,160 @@
+"""The range of every tensor over the calibration frames: minimum and maximum, percentile, or least information lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from openhailo.errors import CalibrationError, InputError, ModelInvalid
+
+from .passes.graph import copy_model, float_tensors
+
+Method = Literal["minmax", "percentile", "entropy"]
+METHODS: Final[tuple[str, ...]] = get_args(Method)
+Range = tuple[float, float]
+Frame = Mapping[str, npt.NDArray[Any]]
+
+HISTOGRAM_BINS: Final = 2048
+LEVELS: Final = 256
+#: Fractions of the full range that the entropy search tries.
+CANDIDATES: Final = tuple(1.0 - step / 64 for step in range(49))
+
+
+def observe(model: onnx.ModelProto, names: Sequence[str], frames: Iterable[Frame]) -> Iterator[dict[str, Any]]:
+    """Run ``model`` frame by frame and yield the values of tensors ``names``; nothing is kept between frames."""
+    session = open_session(with_outputs(model, names))
+    for frame in frames:
+        yield dict(zip(names, session.run(list(names), dict(frame)), strict=True))
+
+
+def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """Return a copy of ``model`` whose outputs are exactly ``names``."""
+    probed = copy_model(model)
+    probed.graph.ClearField("output")
+    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return probed
+
+
+def open_session(model: onnx.ModelProto, threads: int = 0) -> Any:
+    """Open ``model`` in ONNX Runtime on the processor; ModelInvalid where it refuses."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.use_deterministic_compute = True
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelInvalid(detail=f"ONNX Runtime refuses it: {' '.join(str(error).split())[:400]}") from error
+
+
+def collect_ranges(
+    model: onnx.ModelProto, frames: Sequence[Frame], *, method: Method = "minmax", percentile: float = 99.99
+) -> dict[str, Range]:
+    """Return (low, high) of every float tensor, inputs included.
+
+    Args:
+        model: static float model with inferred shapes.
+        frames: inputs by name.
+        method: "minmax" keeps everything; "percentile" drops outliers; "entropy" picks the clipping whose 8-bit
+            histogram is closest to the real one (Kullback-Leibler divergence).
+        percentile: share of values that "percentile" keeps, in percent.
+
+    Raises:
+        InputError: an unknown method or a percentile outside 50..100.
+        CalibrationError: a tensor is not finite for some frame.
+    """
+    if method not in METHODS:
+        raise InputError(what="method", detail=f"{method!r} is none of {', '.join(METHODS)}")
+    if not 50 < percentile <= 100:
+        raise InputError(what="percentile", detail=f"{percentile} is not above 50 and at most 100")
+    names = float_tensors(model)
+    full = _full_ranges(model, names, frames)
+    if method == "minmax":
+        return full
+    histograms = _histograms(model, names, frames, full)
+    chosen = dict(full)
+    # What leaves the network keeps its extremes: the largest scores are the ones that matter.
+    for name in histograms.keys() - {value.name for value in model.graph.output}:
+        cut = _percentile_range if method == "percentile" else _entropy_range
+        chosen[name] = cut(histograms[name], full[name], percentile)
+    return chosen
+
+
+def _full_ranges(model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]) -> dict[str, Range]:
+    ranges: dict[str, Range] = {}
+    for frame, values in zip(frames, observe(model, names, frames), strict=True):
+        for name, value in {**frame, **values}.items():
+            if not value.size:
+                continue
+            low, high = float(value.min()), float(value.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise CalibrationError(detail=f"tensor {name!r} is not finite for one of the frames")
+            old = ranges.get(name, (low, high))
+            ranges[name] = (min(low, old[0]), max(high, old[1]))
+    return ranges
+
+
+def _histograms(
+    model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame], full: Mapping[str, Range]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Count every tensor's values in equal bins over its full range; constant tensors are left out."""
+    counts = {
+        name: np.zeros(HISTOGRAM_BINS, np.int64) for name in names if name in full and full[name][0] < full[name][1]
+    }
+    for values in observe(model, list(counts), frames):
+        for name, value in values.items():
+            low, high = full[name]
+            position = (value.ravel() - np.float32(low)) * np.float32(HISTOGRAM_BINS / (high - low))
+            bins = np.minimum(position.astype(np.int64), HISTOGRAM_BINS - 1)
+            counts[name] += np.bincount(np.maximum(bins, 0), minlength=HISTOGRAM_BINS)
+    return counts
+
+
+def _percentile_range(histogram: npt.NDArray[np.int64], full: Range, percentile: float) -> Range:
+    low, high = full
+    share = np.cumsum(histogram) / histogram.sum()
+    tail = (100.0 - percentile) / 200.0
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    first = int(np.searchsorted(share, tail, side="right"))
+    last = int(np.searchsorted(share, 1.0 - tail, side="left"))
+    # A range that begins or ends at zero (behind a ReLU) keeps that end: nothing was cut off there.
+    return (low if low == 0 else float(edges[first])), (
+        high if high == 0 else float(edges[min(last, len(edges) - 2) + 1])
+    )
+
+
+def _entropy_range(histogram: npt.NDArray[np.int64], full: Range, _percentile: float) -> Range:
+    low, high = full
+    centres = low + (np.arange(HISTOGRAM_BINS) + 0.5) * (high - low) / HISTOGRAM_BINS
+    losses = [_divergence(histogram, centres, low * share, high * share) for share in CANDIDATES]
+    best = CANDIDATES[int(np.argmin(losses))]
+    return low * best, high * best
+
+
+def _divergence(histogram: npt.NDArray[np.int64], centres: npt.NDArray[np.float64], low: float, high: float) -> float:
+    """KL divergence of the values clipped to low..high from their version in 256 levels.
+
+    Clipped values are counted at the edges of the reference and left out of the quantized side, so clipping costs.
+    """
+    inside = (centres >= low) & (centres <= high)
+    if not inside.any():
+        return float("inf")
+    kept = histogram[inside].astype(np.float64)
+    reference = kept.copy()
+    below, above = centres < low, centres > high
+    reference[0] += histogram[below].sum()
+    reference[-1] += histogram[above].sum()
+    level = np.minimum(((centres[inside] - low) / max(high - low, 1e-30) * LEVELS).astype(int), LEVELS - 1)
+    filled = kept > 0
+    mass = np.bincount(level, kept, LEVELS)
+    width = np.maximum(np.bincount(level, filled, LEVELS), 1)
+    quantized = np.where(filled, (mass / width)[level], 0.0)
+    p, q = reference / reference.sum(), quantized / max(quantized.sum(), 1e-30)
+    smooth = 1e-9
+    mask = p > 0
+    return float(np.sum(p[mask] * np.log((p[mask]) / (q[mask] + smooth))))
