@@ -60,7 +60,9 @@ class InterruptHub:
         self._control_mask = status["control_response"].mask
         self._shutdown_mask = status["driver_shutdown_ack"].mask
         self._on_notification = on_notification
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
+        self._sleepers = 0
         self._driving = self._wake_sent = self._retired = False
         self._wakes = self._pending = 0
         #: Channels whose events are wanted.
@@ -93,27 +95,26 @@ class InterruptHub:
 
         ``ready`` runs under the hub's lock. With ``wakeable`` a `wake` ends the wait early.
         """
-        deadline = self._clock() + timeout_s
-        condition = self._condition
-        polled = False
-        with condition:
-            wakes = self._wakes
+        wakes = self._wakes
+        deadline: float | None = None
         while True:
-            with condition:
+            with self._lock:
                 result = ready()
                 if result or self._retired or (wakeable and self._wakes != wakes):
                     return result
-                remaining = deadline - self._clock()
-                if remaining <= 0 and polled:
-                    return result
-                polled = True
-                remaining = max(remaining, 0.0)
+                now = self._clock()
+                if deadline is None:
+                    deadline, remaining = now + timeout_s, max(timeout_s, 0.0)
+                else:
+                    remaining = deadline - now
+                    if remaining <= 0:
+                        return result
                 if self._driving:
-                    condition.wait(remaining)
+                    self._sleep(remaining)
                     continue
                 self._driving = True
             if self._drive(remaining):
-                with condition:
+                with self._lock:
                     return ready()
 
     def wait_for_answer(self, answers: int, timeout_s: float) -> bool:
@@ -128,13 +129,13 @@ class InterruptHub:
 
     def set_channels(self, enabled: int) -> None:
         """Change which channels are listened to; events of others are dropped."""
-        with self._condition:
+        with self._lock:
             self.enabled_channels = enabled
             self._pending &= enabled
 
     def wake(self) -> None:
         """Make wakeable waits of other threads return."""
-        with self._condition:
+        with self._lock:
             self._wakes += 1
             self._wake_sent = True
             self._condition.notify_all()
@@ -142,11 +143,13 @@ class InterruptHub:
 
     def retire(self) -> None:
         """End every wait, now and later, and let the thread that waits for messages come home."""
-        with self._condition:
+        with self._lock:
             self._retired = True
         self.wake()
-        with self._condition:
+        with self._lock:
+            self._sleepers += 1
             self._condition.wait_for(lambda: not self._driving, _RETIRE_TIMEOUT_S)
+            self._sleepers -= 1
 
     def service(self) -> None:
         """Run the handler once (driver.md 5.3): until the status reads zero."""
@@ -185,13 +188,23 @@ class InterruptHub:
         is_boot_bit = bool(status & self._boot_mask)
         if is_boot_bit and not self.booting:
             self._on_notification()
-        with self._condition:
+        with self._lock:
             self._pending |= channels
-            self.boots += is_boot_bit and self.booting
-            self.soft_resets += bool(status & self._reset_mask)
-            self.control_answers += bool(status & self._control_mask)
-            self.shutdowns += bool(status & self._shutdown_mask)
-            self._condition.notify_all()
+            if status & ~self._vdma_mask:
+                self.boots += is_boot_bit and self.booting
+                self.soft_resets += bool(status & self._reset_mask)
+                self.control_answers += bool(status & self._control_mask)
+                self.shutdowns += bool(status & self._shutdown_mask)
+            if self._sleepers:
+                self._condition.notify_all()
+
+    def _sleep(self, timeout_s: float) -> None:
+        """Let the thread that waits for messages do the work; the lock is held and given up meanwhile."""
+        self._sleepers += 1
+        try:
+            self._condition.wait(timeout_s)
+        finally:
+            self._sleepers -= 1
 
     def _drive(self, timeout_s: float) -> bool:
         """Wait for one message and handle it; True when the time is over.
@@ -201,12 +214,15 @@ class InterruptHub:
         """
         try:
             arrived = self._irq.wait(timeout_s)
-            with self._condition:
-                woken, self._wake_sent = self._wake_sent and not arrived, self._wake_sent and arrived
+            woken = False
+            if not arrived:
+                with self._lock:
+                    woken, self._wake_sent = self._wake_sent, False
             if not woken:
                 self.service()
+            return not arrived and not woken
         finally:
-            with self._condition:
+            with self._lock:
                 self._driving = False
-                self._condition.notify_all()
-        return not arrived and not woken
+                if self._sleepers:
+                    self._condition.notify_all()
