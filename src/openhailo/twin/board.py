@@ -254,6 +254,10 @@ class FirmwarePort(Protocol):
         """The function was reset or the twin closed: drop state and resources; ``boot`` may follow."""
         ...
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the firmware holds, by family, as plain values that stay as they are (for tests)."""
+        ...
+
 
 #: How the twin makes its firmware: `openhailo.twin.firmware.Firmware(board, config)`.
 FirmwareFactory = Callable[[Board, TwinConfig], FirmwarePort]

@@ -87,6 +87,11 @@ class Twin:
         """The host memory that is registered."""
         return self._dma
 
+    def state(self) -> dict[str, Any]:
+        """Return what the firmware holds, by family, as plain values (see `FirmwarePort.snapshot`)."""
+        with self.chip.loop.lock:
+            return self.chip.firmware.snapshot()
+
     def boot(self) -> None:
         """Start firmware without an image, as if a host had loaded one before."""
         version = self.chip.config.firmware_version or DEFAULT_VERSION

@@ -84,6 +84,14 @@ class NeuralCore:
         configuration = self._contexts.get(context)
         return len(configuration.streams.get(config_stream, b"")) if configuration else 0
 
+    def snapshot(self) -> dict[tuple[int, int], bytes]:
+        """Return the configuration bytes held, by (context or `PRELIMINARY`, config stream)."""
+        return {
+            (context, stream): bytes(data)
+            for context, configuration in self._contexts.items()
+            for stream, data in configuration.streams.items()
+        }
+
     def image(self, context: int) -> bytes | None:
         """Return the program image of ``context``; None when its configuration was compiled for silicon."""
         stream = self._spec.program.config_stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .config import FirmwareConfig
 from .logs import FirmwareLog
@@ -21,6 +21,18 @@ class NoAnswer(Exception):
 
 #: Parameter values in, response values out; None is an empty success. Raises `refusal.Refused` or `NoAnswer`.
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+
+
+class Keeper(Protocol):
+    """A family of controls that keeps something between two of them."""
+
+    def handlers(self) -> dict[str, Handler]:
+        """Opcode name -> handler."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is kept, as plain values that stay as they are."""
+        ...
 
 
 @dataclass

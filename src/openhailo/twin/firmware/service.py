@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from openhailo.twin.board import Board, LoadedImage, TwinConfig
@@ -23,7 +24,7 @@ from .controls.system import SystemControls
 from .image import parse_image
 from .logs import APP_CPU, CORE_CPU, DEBUG, INFO, WARN, FirmwareLog
 from .notifications import Notifier
-from .parts import Handler, NoAnswer, Parts
+from .parts import Handler, Keeper, NoAnswer, Parts
 from .refusal import Refused
 from .wire import Request, build_response, parse_header, parse_parameters
 
@@ -57,26 +58,28 @@ class Firmware:
         log = FirmwareLog(board.write_log, board.clock.now_ns)
         self.parts = Parts(board, board.spec, self.config, log, Notifier(board.spec, board.notify))
         self._last_sequence = 0
+        self._received: dict[str, Mapping[str, Any]] = {}
         self.machine = ContextSwitch(self.parts, self.core, self._refuse_opening)
         self.health = HealthControls(self.parts, self.machine.close_streams)
         self.handlers = self._collect_handlers()
 
     def _collect_handlers(self) -> dict[str, Handler]:
         parts, machine = self.parts, self.machine
-        families = (
-            IdentityControls(parts, self._version),
-            MemoryControls(parts),
-            PowerControls(parts),
-            StorageControls(parts, self.flash, lambda: machine.is_idle),
-            SensorControls(parts),
-            StreamControls(parts),
-            SystemControls(parts, lambda: machine.is_idle, lambda: machine.pump.latency_ns),
-            self.health,
-            ContextControls(parts, machine),
-        )
+        system = SystemControls(parts, lambda: machine.is_idle, lambda: machine.pump.latency_ns)
+        self._keepers: dict[str, Keeper] = {
+            "power": PowerControls(parts),
+            "storage": StorageControls(parts, self.flash, lambda: machine.is_idle),
+            "sensors": SensorControls(parts),
+            "streams": StreamControls(parts),
+            "system": system,
+            "health": self.health,
+            "contexts": ContextControls(parts, machine),
+        }
         handlers: dict[str, Handler] = {"RESET": self._reset}
-        for family in families:
-            handlers.update(family.handlers())
+        handlers.update(IdentityControls(parts, self._version).handlers())
+        handlers.update(MemoryControls(parts).handlers())
+        for keeper in self._keepers.values():
+            handlers.update(keeper.handlers())
         return handlers
 
     def _refuse_opening(self) -> str:
@@ -136,6 +139,7 @@ class Firmware:
 
     def _execute(self, control: Control, head: Request, request: bytes) -> Mapping[str, Any] | None:
         args = parse_parameters(self._board.spec, control, head, request)
+        self._received[control.name] = args
         if head.opcode in self._board.faults.control_status:
             return None
         self.parts.log.line(control.cpu, DEBUG, control.name)
@@ -190,6 +194,17 @@ class Firmware:
         """The function was reset or the twin closed."""
         self.machine.abandon()
         self._start()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the firmware holds, by family, as plain values that stay as they are.
+
+        ``received`` has the parameters of the last request per control, as they were understood.
+        """
+        held: dict[str, Any] = {name: keeper.snapshot() for name, keeper in self._keepers.items()}
+        held["received"] = deepcopy(self._received)
+        held["log"] = {"level": self.parts.log.level, "interfaces": self.parts.log.interfaces}
+        held["core"] = self.core.snapshot()
+        return held
 
     # --- reset ----------------------------------------------------------------------------------------------------
 

@@ -148,6 +148,14 @@ class Debugger:
                 step.sub
             )
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return breakpoints as id -> (status, data), and the cycle that is timed."""
+        return {
+            "breakpoints": {number: (b.status, dict(b.data)) for number, b in self._breakpoints.items()},
+            "is_halted": self._halted,
+            "stamped_batch": self._stamp_batch,
+        }
+
 
 def _matches(data: Mapping[str, Any], position: tuple[int, int, int, int]) -> bool:
     names = ("application", "batch", "context", "action")

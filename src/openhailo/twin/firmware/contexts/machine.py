@@ -206,5 +206,13 @@ class ContextSwitch:
         self.stop()
         return was_running
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the stored applications with their lists taken apart, and what the running one has set up."""
+        return {
+            "applications": [application.snapshot(self._parts.spec) for application in self.store.applications],
+            "run": self._run.snapshot() if self._run is not None else None,
+            **self.debugger.snapshot(),
+        }
+
 
 __all__ = ["ENABLED", "PAUSED", "RESET", "ChannelFault", "ContextSwitch"]

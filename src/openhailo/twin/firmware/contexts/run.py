@@ -205,6 +205,25 @@ class Run:
                 sinks[stream] = OutputStream(stream, channel, size)
         return list(streams), list(sinks.values())
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the actions so far have set up; a port is (channel, network, bytes of a frame)."""
+        return {
+            "application": self.application.index,
+            "batch": self.batch,
+            "batch_counter": self.batch_counter,
+            "boundaries": sorted(self.boundaries),
+            "internals": sorted(self.internals),
+            "config_channels": dict(self.config_channels),
+            "ports": {key: (port.channel, port.network, port.frame_bytes) for key, port in self.ports.items()},
+            "lcus": dict(self.lcus),
+            "sequencers": sorted(self.sequencers),
+            "nms": {network: dict(fields) for network, fields in self.nms.items()},
+            "ddr_pairs": [dict(fields) for fields in self.ddr_pairs],
+            "is_ddr_running": self.is_ddr_running,
+            "registers": dict(self.registers),
+            "caches": self.caches,
+        }
+
 
 def frame_bytes(fields: Mapping[str, Any]) -> int:
     """Return the wire bytes of one frame: the pattern of the host buffer, else the periph counters (6, 7)."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from openhailo.twin.firmware.refusal import Refused
 
-from .lists import Step, parse_list
+from .lists import ListFault, Step, parse_list
 
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
@@ -65,6 +66,19 @@ class Application:
         if kind != DYNAMIC:
             return self.fixed.get(kind)
         return self.dynamic[index] if index < len(self.dynamic) else None
+
+    def snapshot(self, spec: ChipSpec) -> dict[str, Any]:
+        """Return header and contexts; a context is (type, actions), an action (name, fields)."""
+        contexts = [(context.kind, _actions(spec, context)) for context in self.contexts()]
+        return {"header": deepcopy(dict(self.header)), "contexts": contexts}
+
+
+def _actions(spec: ChipSpec, context: Context) -> list[tuple[str, dict[str, Any]]]:
+    """Return the list of ``context`` taken apart; for one that cannot be, its status alone."""
+    try:
+        return [(step.name, deepcopy(dict(step.fields))) for step in context.steps(spec)]
+    except ListFault as fault:
+        return [(fault.status, {"action_index": fault.action_index})]
 
 
 class ApplicationStore:

@@ -135,5 +135,9 @@ class ContextControls:
         """Opcode 79."""
         self._machine.cache_updated()
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the stored applications, the running one, and the debugger's settings."""
+        return {"dataflow_interrupt": self.dataflow_interrupt, **self._machine.snapshot()}
+
 
 assert FIRST_DYNAMIC == 3, "context-switch.md 3"

@@ -180,6 +180,17 @@ class HealthControls:
         """Opcode 67."""
         return {"is_required": int(self._overcurrent)}
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return zones, throttling and the clock asked for."""
+        return {
+            "temperature_zone": self.temperature_zone,
+            "overcurrent_zone": self.overcurrent_zone,
+            "throttling_level": self._level,
+            "throttling": self._throttling,
+            "overcurrent": self._overcurrent,
+            "nominal_clock_hz": self._nominal_hz,
+        }
+
 
 def swapped_threshold(value: float) -> float:
     """Return the float that the official host turns back into ``value`` (trap of control-protocol.md 3.1)."""

@@ -142,3 +142,11 @@ class PowerControls:
         if args["should_clear"]:
             buffer.readings, buffer.samples = buffer.readings[-1:], 0
         return answer
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what each buffer samples and how often."""
+        return {
+            "buffers": {index: (buffer.dvm, buffer.kind) for index, buffer in self._buffers.items()},
+            "interval_ns": self._interval_ns,
+            "is_running": self._started_ns is not None,
+        }

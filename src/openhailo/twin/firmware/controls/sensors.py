@@ -134,3 +134,12 @@ class SensorControls:
         if args["i2c_bus_index"] >= I2C_BUSES:
             raise Refused("SENSOR_CONFIG_STATUS_SENSOR_SET_I2C_BUS_INDEX_FAIL", "HAILO_I2C_STATUS_INVALID_BUS_INDEX")
         self._buses[args["sensor_type"]] = args["i2c_bus_index"]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the bytes written to I2C slaves, by (bus, address), and everything about sensors."""
+        return {
+            "i2c": {slave: dict(registers) for slave, registers in self._slaves.items()},
+            "generic_slave": dict(self._generic_slave) if self._generic_slave is not None else None,
+            "buses": dict(self._buses),
+            "sections": [(bytes(section.data), dict(section.info)) for section in self._sections],
+        }

@@ -185,3 +185,16 @@ class StorageControls:
         if hashlib.md5(staged, usedforsecurity=False).digest() != args["expected_md5"]:
             raise Refused(failed, "SECOND_STAGE_UPDATE_STATUS_MISMATCHING_MD5")
         self._flash.second_stage = staged
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the flash, and what is staged on its way there."""
+        flash, update = self._flash, self._update
+        return {
+            "user_config": bytes(flash.user_config),
+            "board_config": bytes(flash.board_config),
+            "image": flash.image,
+            "second_stage": flash.second_stage,
+            "staged_second_stage": bytes(self._second_stage),
+            "update": None if update is None else bytes(update.data),
+            "is_validated": update is not None and bool(update.validated),
+        }

@@ -64,3 +64,7 @@ class StreamControls:
             vdma_is_active=1,
             host_port=self._port,
         )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return where notifications go."""
+        return {"host_port": self._port}

@@ -132,3 +132,15 @@ class SystemControls:
             raise Refused("MBIST_STATUS_INVALID_ARGS")
         if args["top_bypass_bitmap"] >> _TOP_BLOCKS:
             raise Refused("CONTROL_PROTOCOL_STATUS_INVALID_BYPASS_SELECTION")
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the settings of both processors; a watchdog is (enabled, cycles, mode)."""
+        app, core = self._app, self._core
+        return {
+            "app_watchdog": (app.enabled, app.cycles, app.mode),
+            "core_watchdog": (core.enabled, core.cycles, core.mode),
+            "measures_idle_time": self._idle_since_ns is not None,
+            "measures_latency": self._measures_latency,
+            "sleep_state": self.sleep_state,
+            "is_rma": self.is_rma,
+        }
