@@ -44,7 +44,7 @@ def describe(
     _check_architecture(file.header.hw_arch, architecture)
     chosen = file.network_group(group)
     core_op = chosen.core_op_for(clusters if architecture == DeviceArchitecture.HAILO8L else None)
-    return _Describer(file.features, core_op, chosen, spec).describe()
+    return _Describer(file, core_op, chosen, spec).describe()
 
 
 def _check_architecture(compiled_for: int, architecture: int) -> None:
@@ -63,14 +63,16 @@ def _check_architecture(compiled_for: int, architecture: int) -> None:
 class _Describer:
     """Collects the pieces of one description."""
 
-    def __init__(self, features: hef.Features, core_op: hef.CoreOp, group: hef.NetworkGroup, spec: ChipSpec) -> None:
-        self._features, self._core_op, self._group, self._spec = features, core_op, group, spec
+    def __init__(self, file: hef.Hef, core_op: hef.CoreOp, group: hef.NetworkGroup, spec: ChipSpec) -> None:
+        self._features, self._version = file.features, file.version
+        self._core_op, self._group, self._spec = core_op, group, spec
 
     def describe(self) -> NetworkDescription:
         core_op, group, features = self._core_op, self._group, self._features
         if not core_op.contexts:
             raise InvalidHef(rule="contexts", where=group.name, detail="the core op has none")
-        translator = Translator(multi_network=features.multi_network)
+        by_reference = self._version != 0
+        translator = Translator(multi_network=features.multi_network, ccw_by_reference=by_reference)
         asap = features.preliminary_run_asap
         preliminary = translator.translate(core_op.preliminary, "preliminary config", required=asap)
         contexts = tuple(
@@ -91,6 +93,7 @@ class _Describer:
                 batch_register_config=features.batch_register_config,
                 can_fast_batch_switch=not self._writes_batch_size(),
             ),
+            ccw_by_reference=by_reference,
             is_program=self._starts_program(preliminary) or self._starts_program(contexts[0]),
         )
 

@@ -46,7 +46,9 @@ class NetworkDescription:
     """One network group.
 
     ``layers`` holds every context's layers in file order, ``outputs`` the names of the output layers in the order in
-    which results are given. ``is_program`` tells that the configuration is an image of ours, not of the silicon's.
+    which results are given. ``ccw_by_reference`` tells that configuration writes point into a section of their own (HEF
+    header versions above 0): lists are then sized, and memory is synchronised, per write. ``is_program`` tells that the
+    configuration is an image of ours, not of the silicon's.
     """
 
     name: str
@@ -57,6 +59,7 @@ class NetworkDescription:
     config_channels: int = 1
     networks: int = 1
     features: ApplicationFeatures = field(default_factory=ApplicationFeatures)
+    ccw_by_reference: bool = True
     is_program: bool = False
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from openhailo._units import align_up
 from openhailo.driver.control import FirmwareClient
 from openhailo.driver.link import DOMAIN_DEVICE, ChipLink, DescriptorList, DmaDirection, HostBuffer
 from openhailo.driver.results import HwConsts
@@ -13,7 +14,7 @@ from openhailo.runtime.configure.actions import chunks
 from openhailo.runtime.configure.channels import ChannelAllocator, Key
 from openhailo.runtime.configure.header import header_fields
 from openhailo.runtime.configure.layers import D2H, H2D, BoundLayer, HostBufferInfo, Layer, LayerKind
-from openhailo.runtime.configure.operations import Operations
+from openhailo.runtime.configure.operations import ConfigFetch, Operations
 from openhailo.runtime.configure.periph import initial_credit, stream_registers
 from openhailo.runtime.configure.recipes import ConfigStream, Recipes
 from openhailo.runtime.configure.requirements import (
@@ -203,7 +204,6 @@ class Session:
                 dlist,
                 buffer,
                 size_bytes=frame,
-                offset=index * per_frame * page,
                 starting_desc=index * per_frame,
                 bind=False,
                 last_domain=DOMAIN_DEVICE,
@@ -240,7 +240,11 @@ class Session:
     def _config_stream(
         self, operations: Operations, stream: int, channel: int
     ) -> tuple[ConfigStream, DescriptorList, HostBuffer]:
-        groups = [fetch.size_bytes for fetch in operations.fetches(stream)]
+        fetches = operations.fetches(stream)
+        groups = [fetch.size_bytes for fetch in fetches]
+        if self._description.ccw_by_reference:
+            # The vendor reserves whole pages for each write, and uses whole pages for each group only.
+            groups = [len(piece) for fetch in fetches for piece in fetch.pieces]
         page, limit = self._page, VdmaRules().max_descriptors
         while config_count(groups, page) > limit and page < self._max_page:
             page *= 2
@@ -252,7 +256,8 @@ class Session:
         self._closables.append(buffer)
         dlist = self._list(count, page, circular=False)
         self._link.program(dlist, buffer, size_bytes=count * page, channel=channel)
-        info = HostBufferInfo(dlist.dma_address, page, count, (count - 1) * page)
+        pattern = sum(align_up(fetch.size_bytes, page) for fetch in fetches)
+        info = HostBufferInfo(dlist.dma_address, page, count, pattern)
         return ConfigStream(stream, channel, info), dlist, buffer
 
     def _fill(self, streams: Iterable[tuple[ConfigStream, DescriptorList, HostBuffer]], operations: Operations) -> None:
@@ -263,23 +268,29 @@ class Session:
             config, dlist, buffer = by_stream[fetch.stream]
             at = used[fetch.stream]
             size, offset = fetch.size_bytes, at * dlist.page_size
-            position = offset
-            for piece in fetch.pieces:
-                buffer.view[position : position + len(piece)] = piece
-                position += len(piece)
+            self._write_group(buffer, offset, fetch)
             if size:
-                self._link.sync_buffer(buffer, offset, size, True)
                 self._link.program(
                     dlist,
                     buffer,
                     size_bytes=size,
-                    offset=offset,
                     starting_desc=at,
                     bind=False,
                     last_domain=DOMAIN_DEVICE,
                     channel=config.channel,
                 )
             used[fetch.stream] = at + -(-size // dlist.page_size)
+
+    def _write_group(self, buffer: HostBuffer, offset: int, fetch: ConfigFetch) -> None:
+        """Copy one group to ``offset`` and make it visible to the device, per write or as a whole."""
+        position = offset
+        for piece in fetch.pieces:
+            buffer.view[position : position + len(piece)] = piece
+            if self._description.ccw_by_reference and len(piece):
+                self._link.sync_buffer(buffer, position, len(piece), True)
+            position += len(piece)
+        if not self._description.ccw_by_reference and position > offset:
+            self._link.sync_buffer(buffer, offset, position - offset, True)
 
     def _list(self, count: int, page_size: int, *, circular: bool) -> DescriptorList:
         dlist = self._link.create_descriptor_list(count, page_size, circular=circular)

@@ -27,9 +27,11 @@ class Translator:
     """Translates the operations of one core op.
 
     ``multi_network`` (extension 8) makes network indices count; without it they are all zero (context-switch.md 5).
+    ``ccw_by_reference``: see `openhailo.runtime.description.NetworkDescription`.
     """
 
-    def __init__(self, *, multi_network: bool) -> None:
+    def __init__(self, *, multi_network: bool, ccw_by_reference: bool = True) -> None:
+        self._ccw_by_reference = ccw_by_reference
         self._multi_network = multi_network
         self._triggers: dict[type, Callable[..., Step]] = {
             hef.TriggerNone: lambda _: Separator(),
@@ -66,7 +68,7 @@ class Translator:
 
     def _operation(self, operation: hef.Operation, where: str) -> list[Step]:
         steps: list[Step] = []
-        group = ConfigGroup()
+        group = ConfigGroup(by_reference=self._ccw_by_reference)
         for action in operation.actions:
             if isinstance(action, hef.WriteCcw):
                 group.add(action.cfg_channel_index, action.data)

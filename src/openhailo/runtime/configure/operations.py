@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from openhailo.errors import InvalidHef
 from openhailo.runtime.configure.actions import BuiltAction
@@ -69,20 +69,26 @@ class Operations:
         return [step for step in (*self.before, *self.after) if isinstance(step, ConfigFetch)]
 
 
-@dataclass
 class ConfigGroup:
-    """Consecutive configuration writes of one operation, collected per config stream in order of first use."""
+    """Consecutive configuration writes of one operation, collected per config stream.
 
-    streams: dict[int, list[Buffer]] = field(default_factory=dict)
+    ``by_reference`` is the kind of write of HEF header versions above 0. The order in which the vendor fetches several
+    streams of one group was seen in recordings only: ascending for version 0, else last used first.
+    """
+
+    def __init__(self, *, by_reference: bool) -> None:
+        self._by_reference = by_reference
+        self._streams: dict[int, list[Buffer]] = {}
 
     def add(self, stream: int, piece: Buffer) -> None:
         """Append one write."""
-        self.streams.setdefault(stream, []).append(piece)
+        self._streams.setdefault(stream, []).append(piece)
 
     def take(self) -> list[ConfigFetch]:
-        """Return what was collected and start again."""
-        taken = [ConfigFetch(stream, tuple(pieces)) for stream, pieces in self.streams.items()]
-        self.streams.clear()
+        """Return what was collected, in fetch order, and start again."""
+        order = list(reversed(self._streams)) if self._by_reference else sorted(self._streams)
+        taken = [ConfigFetch(stream, tuple(self._streams[stream])) for stream in order]
+        self._streams.clear()
         return taken
 
 
