@@ -86,17 +86,16 @@ class Host:
 
     # --- memory and channels ---
 
-    def list(self, count: int, page: int, data: Any = None, sizes: list[int] | None = None) -> int:
-        """A descriptor list over one buffer; returns its address."""
-        sizes = sizes or [page] * count
-        buffer = self.function.dma.alloc(max(4096, sum(sizes) + page))
+    def list(self, count: int, page: int, data: Any = b"", sizes: list[int] | None = None) -> int:
+        """A descriptor list over one buffer, a page per descriptor; ``data`` fills them; returns the list's address."""
+        buffer = self.function.dma.alloc(count * page)
         ring = self.function.dma.alloc(count * 16, alignment=0x10000)
         at = 0
-        for n, size in enumerate(sizes):
-            self.describe(ring, n, size, buffer.iova + at)
+        for n, size in enumerate(sizes or [page] * count):
+            self.describe(ring, n, size, buffer.iova + n * page)
+            piece = data[at : at + size]
+            buffer.view[n * page : n * page + len(piece)] = piece
             at += size
-        if data is not None:
-            buffer.view[: len(data)] = data
         self.last = ring, buffer
         return int(ring.iova)
 
