@@ -96,7 +96,7 @@ def _corners(canvas: Image, detections: Detections, i: int) -> tuple[int, int, i
 
 def _draw_box(opencv: ModuleType, canvas: Image, detections: Detections, i: int, colour: Colour) -> None:
     left, top, right, bottom = _corners(canvas, detections, i)
-    opencv.rectangle(canvas, (left, top), (right, bottom), colour, _thickness(canvas), opencv.LINE_AA)
+    opencv.rectangle(canvas, (left, top), (right, bottom), colour, _thickness(canvas))
     label = detections.labels[i] if detections.labels else f"class {detections.class_ids[i]}"
     _draw_text(opencv, canvas, f"{label} {detections.scores[i]:.0%}", (left, top), colour, above=True)
 
@@ -109,12 +109,12 @@ def _draw_text(
     size = 0.2 + 0.2 * thickness
     pen = max(thickness - 1, 1)
     (width, height), baseline = opencv.getTextSize(text, opencv.FONT_HERSHEY_SIMPLEX, size, pen)
-    plate = height + baseline + thickness
+    plate, width = height + baseline + thickness, width + 2 * thickness
     left = max(min(corner[0], canvas.shape[1] - width), 0)
     top = corner[1] - plate if above and corner[1] >= plate else corner[1]
     top = max(min(top, canvas.shape[0] - plate), 0)
     opencv.rectangle(canvas, (left, top), (left + width, top + plate), colour, opencv.FILLED)
-    origin = (left, top + height + thickness // 2 + 1)
+    origin = (left + thickness, top + height + thickness // 2 + 1)
     opencv.putText(canvas, text, origin, opencv.FONT_HERSHEY_SIMPLEX, size, text_colour_on(colour), pen, opencv.LINE_AA)
     return int(plate)
 

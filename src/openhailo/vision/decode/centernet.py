@@ -98,7 +98,7 @@ def _check_grids(maps: list[Floats], count: int) -> None:
 
 def _peaks(heat: Floats, config: CenterNetConfig) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Rows, columns and classes of the cells that pass."""
-    row, column, class_ids = np.nonzero(heat > raw_threshold(config.suppression.score, config.activated))
+    row, column, class_ids = np.nonzero(heat >= raw_threshold(config.suppression.score, config.activated))
     if config.peaks_only:
         padded = np.pad(heat, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
         around = [padded[row + i, column + j, class_ids] for i in range(3) for j in range(3)]

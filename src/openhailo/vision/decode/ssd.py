@@ -115,7 +115,7 @@ def _above(scores: Floats, config: SsdConfig) -> tuple[NDArray[np.intp], NDArray
     if config.activation == "softmax":
         scores = softmax(scores)
     best = scores[:, first:].max(axis=1)
-    index = np.flatnonzero(best > raw_threshold(config.suppression.score, config.activation != "sigmoid"))
+    index = np.flatnonzero(best >= raw_threshold(config.suppression.score, config.activation != "sigmoid"))
     value = sigmoid(best[index]) if config.activation == "sigmoid" else best[index]
     return index, scores[index, first:].argmax(axis=1), value
 

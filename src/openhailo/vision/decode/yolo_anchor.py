@@ -66,7 +66,7 @@ def _decode_level(array: Floats, level: AnchorLevel, config: YoloAnchorConfig) -
     width = 5 + config.classes
     check_channels(array, len(level.anchors) * width, f"map of stride {level.stride}")
     cells = array.reshape(*array.shape[:2], len(level.anchors), width)
-    row, column, anchor = np.nonzero(cells[..., 4] > raw_threshold(config.suppression.score, config.activated))
+    row, column, anchor = np.nonzero(cells[..., 4] >= raw_threshold(config.suppression.score, config.activated))
     picked = cells[row, column, anchor]
     class_ids = picked[:, 5:].argmax(axis=1)
     best = np.take_along_axis(picked[:, 5:], class_ids[:, None], axis=1)[:, 0]

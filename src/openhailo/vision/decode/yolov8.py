@@ -58,7 +58,7 @@ def _split(maps: list[Floats], config: Yolov8Config) -> tuple[Floats, Floats]:
 
 def _decode_level(maps: list[Floats], stride: int, config: Yolov8Config) -> Candidates:
     distributions, classes = _split(maps, config)
-    row, column = np.nonzero(classes.max(axis=2) > raw_threshold(config.suppression.score, config.activated))
+    row, column = np.nonzero(classes.max(axis=2) >= raw_threshold(config.suppression.score, config.activated))
     picked = classes[row, column]
     class_ids = picked.argmax(axis=1)
     best = np.take_along_axis(picked, class_ids[:, None], axis=1)[:, 0]

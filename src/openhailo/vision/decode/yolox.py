@@ -56,7 +56,7 @@ def _split(maps: list[Floats], config: YoloxConfig) -> tuple[Floats, Floats, Flo
 
 def _decode_level(maps: list[Floats], stride: int, config: YoloxConfig) -> Candidates:
     boxes, objectness, classes = _split(maps, config)
-    row, column = np.nonzero(objectness > raw_threshold(config.suppression.score, config.activated))
+    row, column = np.nonzero(objectness >= raw_threshold(config.suppression.score, config.activated))
     picked = classes[row, column]
     class_ids = picked.argmax(axis=1)
     best = np.take_along_axis(picked, class_ids[:, None], axis=1)[:, 0]
