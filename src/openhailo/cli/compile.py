@@ -1,0 +1,103 @@
+"""Compile an ONNX or Darknet model into a HEF with an INT8 program for the virtual chip."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from openhailo.errors import InputError
+
+from ._output import JsonOption, print_json, to_plain
+
+NAME = "compile"
+
+
+class Method(StrEnum):
+    """How activation ranges are found."""
+
+    MINMAX = "minmax"
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
+
+
+class Arch(StrEnum):
+    """The chip."""
+
+    HAILO8 = "hailo8"
+    HAILO8L = "hailo8l"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="An .onnx file, or a Darknet .cfg (with --weights).")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The .hef to write. Default: beside.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weights of a Darknet .cfg.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Folder of pictures, .npy/.npz, or `random:COUNT` (speed only).")
+    ] = None,
+    shape: Annotated[list[str] | None, typer.Option("--shape", help="Fix an input: name=1,3,416,416.")] = None,
+    method: Annotated[Method, typer.Option("--method", help="How activation ranges are found.")] = Method.MINMAX,
+    mean: Annotated[str | None, typer.Option("--mean", help="Folded into the network: one number, or R,G,B.")] = None,
+    std: Annotated[str | None, typer.Option("--std", help="Folded into the network: one number, or R,G,B.")] = None,
+    bgr: Annotated[bool | None, typer.Option("--bgr/--rgb", help="Channel order the model was trained on.")] = None,
+    arch: Annotated[Arch, typer.Option("--arch", help="Chip to compile for.")] = Arch.HAILO8,
+    end_node: Annotated[list[str] | None, typer.Option("--end-node", help="Cut the graph after this tensor.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Node to leave in float32.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the network.")] = None,
+    per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="Weight quantization.")] = True,
+    report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run `openhailo compile`."""
+    from openhailo.compiler import compile_model
+
+    if not model.is_file():
+        raise InputError(what=str(model), detail="there is no such file")
+    compiled = compile_model(
+        model,
+        name=name,
+        weights=weights,
+        calibration=calibration,
+        shapes=_shapes(shape or []),
+        method=method.value,
+        mean=_numbers(mean),
+        std=_numbers(std),
+        color=None if bgr is None else ("bgr" if bgr else "rgb"),
+        arch=arch.value,
+        end_nodes=tuple(end_node or ()),
+        exclude=tuple(exclude or ()),
+        per_channel=per_channel,
+    )
+    target = output or model.with_suffix(".hef")
+    target.write_bytes(compiled.hef_bytes)
+    if report is not None:
+        report.write_text(jsonlib.dumps(to_plain(compiled.report), indent=1) + "\n")
+    if json:
+        print_json({"hef": str(target), "report": compiled.report})
+    else:
+        typer.echo(compiled.report.text())
+        typer.echo(f"{target}: {len(compiled.hef_bytes)} bytes")
+
+
+def _shapes(entries: list[str]) -> dict[str, tuple[int, ...]]:
+    """Parse ``name=1,3,416,416``. Raises `InputError`."""
+    shapes = {}
+    for entry in entries:
+        name, equals, sizes = entry.rpartition("=")
+        if not equals or not all(size.strip().isdecimal() for size in sizes.split(",")):
+            raise InputError(what="--shape", detail=f"{entry!r} is not of the form name=1,3,416,416")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
+    return shapes
+
+
+def _numbers(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(what="--mean/--std", detail=f"{text!r} is not a number or a list of numbers") from error
+    return numbers[0] if len(numbers) == 1 else numbers
