@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypedDict, cast
 
 import onnx
 
@@ -27,9 +27,47 @@ MAX_NAME_BYTES: Final = 60
 Numbers = float | Sequence[float]
 
 
+class Choices(TypedDict, total=False):
+    """The fields of `Options` as keyword arguments."""
+
+    shapes: Mapping[str, Sequence[int]]
+    weights: str | Path | None
+    method: Method
+    percentile: float
+    mean: Numbers | None
+    std: Numbers | None
+    color: Color | None
+    arch: Arch
+    end_nodes: Sequence[str]
+    exclude: Sequence[str]
+    nhwc: Sequence[str]
+    per_channel: bool
+    reduce_range: bool
+    fit: Fit
+    max_frames: int
+
+
 @dataclass(frozen=True)
 class Options:
-    """Choices of one compilation; `openhailo.compiler.compile_model` explains them."""
+    """Choices of one compilation.
+
+    Attributes:
+        shapes: input name -> full shape (batch 1 first), for dynamic inputs.
+        weights: the ``.weights`` of a ``.cfg``; by default beside it.
+        method: how ranges are chosen: "minmax", "percentile" or "entropy".
+        percentile: what "percentile" keeps, in percent.
+        mean: what the model subtracts from pixels 0..255, one number or one per channel in the model's order.
+        std: what it divides them by.
+        color: order of the model's channels, "rgb" or "bgr"; the device takes RGB.
+        arch: "hailo8" or "hailo8l".
+        end_nodes: nodes or tensors to end at instead of the model's outputs.
+        exclude: nodes that stay in float.
+        nhwc: rank-4 inputs and outputs that are channels-last, where that is not recognized.
+        per_channel: one weight scale per output channel.
+        reduce_range: 7-bit weights, for x86 processors without VNNI.
+        fit: how pictures are brought to size: "letterbox" or "stretch".
+        max_frames: most calibration frames.
+    """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     weights: str | Path | None = None
