@@ -1,0 +1,1 @@
+"""The protobuf schema of a HEF. Generated code stays in this package."""
