@@ -149,6 +149,8 @@ class Device:
             network = Network.plan(self, content, group, settings)
             if reference is not None:
                 network.reference = load_reference(Path(reference), network.description)
+            # The firmware takes no configuration while a network runs (context-switch.md 15).
+            self._rest()
             self._prepare()
             network.configure(self._applications, self._reference_port)
             self._applications += 1
@@ -182,9 +184,7 @@ class Device:
             self._require_open("activating a network")
             if self._active is network and not network.broken:
                 return
-            if self._active is not None:
-                self._active.drain()
-                self._leave(self._active)
+            self._rest()
             self._active = network
             try:
                 network.enter()
@@ -197,6 +197,12 @@ class Device:
         with self.lock:
             if self._active is not None:
                 self._leave(self._active)
+
+    def _rest(self) -> None:
+        """Let the network that runs finish its frames, and stop it."""
+        if self._active is not None:
+            self._active.drain()
+            self._leave(self._active)
 
     def _leave(self, network: Network) -> None:
         self._active = None

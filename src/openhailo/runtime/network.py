@@ -107,7 +107,8 @@ class Network:
         self._inputs: list[_Port] = []
         self._outputs: list[_Port] = []
         self._application = 0
-        self._needs_reference = False
+        #: The chip cannot compute this network unless a reference is bound.
+        self.needs_reference = False
         self._unbind: Callable[[], None] | None = None
         self._pad_to = max(options.batch_size, 1) if description.multi_context else 1
 
@@ -187,7 +188,7 @@ class Network:
         return _Port(TensorInfo.of(layer, order), bind)
 
     def _bind_reference(self, port: ProgramReference | None) -> None:
-        self._needs_reference = port is not None and not self.description.is_program
+        self.needs_reference = port is not None and not self.description.is_program
         if port is not None and self.reference is not None:
             application = self._application
             port(self.reference, application=application)
@@ -195,7 +196,7 @@ class Network:
 
     def enter(self) -> None:
         """Activate: the firmware starts the channels, then frames may flow. Raises `NoReference`."""
-        if self._needs_reference and self.reference is None:
+        if self.needs_reference and self.reference is None:
             raise NoReference(name=self.name)
         pipeline = self._require_loaded()
         self._device.firmware.enable_application(self._application)
@@ -350,13 +351,18 @@ def _frames(info: TensorInfo, value: Any) -> tuple[Array, FormatType, bool]:
         return np.ascontiguousarray(array), kind, True
     if shape == info.shape:
         return np.ascontiguousarray(array)[None], kind, False
-    # A missing or additional axis of length 1 (grey images, NC vectors as 1x1xC) means the same frame.
-    bare = tuple(n for n in info.shape if n != 1)
-    if tuple(n for n in shape if n != 1) == bare:
+    # A missing or additional axis of length 1 (grey images, NC vectors as 1x1xC) means the same frame; an array of four
+    # axes is a batch.
+    bare, seen, rest = _bare(info.shape), _bare(shape), _bare(shape[1:])
+    if seen == bare and len(shape) < 4:
         return np.ascontiguousarray(array).reshape(1, *info.shape), kind, False
-    if shape and tuple(n for n in shape[1:] if n != 1) == bare:
+    if shape and rest == bare:
         return np.ascontiguousarray(array).reshape(-1, *info.shape), kind, True
     raise ShapeMismatch(name=info.name, expected=info.shape, seen=shape, detail="or a batch of it with a leading axis")
+
+
+def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
 
 
 def _kind(info: TensorInfo, array: Array) -> FormatType:
