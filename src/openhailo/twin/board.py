@@ -125,6 +125,13 @@ class VdmaEngine(Protocol):
         """Abort every channel."""
         ...
 
+    def fail_channel(self, index: int, reason: str) -> None:
+        """Stop a running boundary channel with an error: error byte, descriptor status, interrupt. Else nothing.
+
+        For failures that are not the channel's own, so that the host learns of them before its frames time out.
+        """
+        ...
+
     def pause_channel(self, index: int) -> None:
         """Set the pause bit: ``pull``/``push`` move nothing until resumed."""
         ...

@@ -196,6 +196,10 @@ def test_silicon_network_without_reference_reports_and_consumes_nothing(host: An
     assert (event, count, length, status, app) == (12, 5, 11, 0x4013007B, 0)
     assert host.control_of(1) & 3 == 0
     assert host.control_of(16) & 3 == 0
+    assert host.bar2.read32(1 * 0x20 + 8) & 0xFF  # channel error byte, so that the host need not wait for a timeout
+    assert host.bar2.read32(16 * 0x20 + 0x18) & 0xFF
+    assert host.function.window(0).read32(0x400) == 1 << 1
+    assert host.function.window(0).read32(0x500) == 1 << 16
 
 
 def test_silicon_network_with_the_recorded_pattern(host: Any) -> None:

@@ -219,6 +219,11 @@ class Engine:
         self.report(channel, "error", code=code, reason=reason)
         return ChannelFault(channel=channel.index, code=code, reason=reason)
 
+    def fail(self, channel: Channel, reason: str) -> None:
+        """Firmware gives the channel up: error byte, status of the descriptor that waits, and an interrupt."""
+        self.fault(channel, ERRORS.stopped, reason, at=0 if channel.ready() else None)
+        self._raise_channel(channel.index)
+
     def _mark_failed(self, channel: Channel) -> None:
         """Write the error status into the descriptor at the position, and interrupt if it asks for that."""
         fmt = self.format

@@ -37,6 +37,7 @@ class ErrorCodes:
     data_access: int = 0x04
     bus_master: int = 0x08
     injected: int = 0x10
+    stopped: int = 0x20
 
 
 ERRORS = ErrorCodes()

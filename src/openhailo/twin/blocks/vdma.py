@@ -192,6 +192,12 @@ class VdmaBlock:
         self._regs[channel.control_index + channel.device_shift] &= clear
         channel.forget()
 
+    def fail_channel(self, index: int, reason: str) -> None:
+        """Stop a running boundary channel with an error that the host is told about."""
+        channel = self._channel(index)
+        if channel.active and not channel.managed:
+            self._engine.fail(channel, reason)
+
     def _release_views(self) -> None:
         for channel in self._channels:
             channel.unmap()

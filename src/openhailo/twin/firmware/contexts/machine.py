@@ -190,6 +190,8 @@ class ContextSwitch:
         self._parts.log.line(CORE_CPU, ERROR, f"run-time error at {position}: {failure}")
         self._parts.board.trace("firmware", state="ERROR", status=failure.status, detail=failure.detail)
         self._parts.notifier.run_time_error(self._parts.status(failure.status), position)
+        for channel in run.boundaries:
+            self._parts.board.vdma.fail_channel(channel, failure.status)
         self.stop()
 
     # --- caches ---------------------------------------------------------------------------------------------------
