@@ -75,6 +75,13 @@ class Section:
             raise self.invalid(f"{key} is not a list of finite numbers")
         return values
 
+    def number(self, key: str, default: float) -> float:
+        """Return an option as one finite number; ModelInvalid otherwise."""
+        values = self.numbers(key) if key in self.options else [default]
+        if len(values) != 1:
+            raise self.invalid(f"{key} is not one number")
+        return values[0]
+
     def invalid(self, detail: str) -> ModelInvalid:
         """Build the error for a fault in this section."""
         return ModelInvalid(detail=f"section [{self.kind}] at line {self.line}: {detail}; fix the .cfg file")
@@ -311,7 +318,7 @@ def _shortcut(graph: _Graph, section: Section) -> None:
 
 def _upsample(graph: _Graph, section: Section) -> None:
     stride = section.integer("stride", 2, low=1, high=64)
-    if float(section.text("scale", "1") or "1") != 1.0:
+    if section.number("scale", 1.0) != 1.0:
         raise UnsupportedOp(op="[upsample] with scale", node=section.label, hint="fold the scale into the next layer")
     scales = graph.constant(f"{section.label}_scales", np.array([1, 1, stride, stride], np.float32))
     graph.tensor = graph.node(
@@ -342,7 +349,7 @@ def _yolo(graph: _Graph, section: Section) -> None:
         raise section.invalid(f"{graph.shape[0]} channels enter, {len(mask) * (classes + 5)} are needed")
     pairs = [[anchors[2 * number], anchors[2 * number + 1]] for number in mask]
     head = {"output": section.label, "classes": classes, "anchors": pairs, "mask": mask}
-    graph.heads.append(head | {"scale_x_y": float(section.text("scale_x_y", "1"))})
+    graph.heads.append(head | {"scale_x_y": section.number("scale_x_y", 1.0)})
     graph.outputs.append((graph.node("Identity", [graph.tensor], section.label), graph.shape))
 
 

@@ -72,7 +72,7 @@ def build_hef(network: str, program: bytes, streams: Sequence[Stream], *, arch: 
 
     Hailo-8L files carry the same core op once more under a cluster layout, as the vendor's runtime expects.
     """
-    metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1, bottleneck_fps=1.0)
+    metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1)
     core_op = hm.CoreOp(
         metadata=metadata,
         contexts=(_context(network, streams),),

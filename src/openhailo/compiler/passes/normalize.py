@@ -31,7 +31,7 @@ class Normalization:
 
     def __post_init__(self) -> None:
         values = (*self.mean, *self.std)
-        if not values or not np.isfinite(values).all() or any(value <= 0 for value in self.std):
+        if not self.mean or not self.std or not np.isfinite(values).all() or any(value <= 0 for value in self.std):
             raise InputError(what="normalization", detail=f"mean {self.mean} and std {self.std}: std must be above 0")
         if self.color not in {"rgb", "bgr"}:
             raise InputError(what="color", detail=f"{self.color!r} is neither 'rgb' nor 'bgr'")
