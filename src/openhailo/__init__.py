@@ -66,8 +66,9 @@ def open(name: str | None = None, **options: Any) -> Device:
 
 def _compile(path: Path, options: Mapping[str, Any]) -> bytes:
     """Compile an ONNX file for `Device.load`: the runtime may not know the compiler, so the package introduces them."""
-    content: bytes = importlib.import_module("openhailo.compiler").compile_to_hef(path, **options)
-    return content
+    from openhailo.compiler import compile_model
+
+    return compile_model(path, **options).hef_bytes
 
 
 def __getattr__(name: str) -> Any:
