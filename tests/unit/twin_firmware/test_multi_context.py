@@ -73,12 +73,12 @@ class Rig:
         batch = f"0c{TS}1102000000080000 1f{TS} 09{TS}110200{regs}{mid} 25{TS}01 1d{TS}"
         dynamic0 = (
             f"16{TS}0000{cfg0} 00{TS}{n0}00 18{TS}0200031300 1400 04{TS}25004d0009000000 01{TS}02{'00' * 43} 11{TS}02"
-            f"09{TS}110200{regs}{mid} 06{TS}0100{'10' * 8}{'00' * 9}{in_buffer}00080000"
+            f"09{TS}110200{regs}{mid} 06{TS}0100 4000080000020100{'00' * 9}{in_buffer}00080000"
             f"18{TS}02000d 010000 100001 27{TS}0101 02{TS}010000000200000100 1d{TS}"
             f"13{TS}1102000100 05{TS}13 17{TS}0000 0c{TS}1102010000080000 26{TS}0101"
         )
         dynamic1 = (
-            f"16{TS}0000{cfg1} 00{TS}{n1}00 07{TS}100100{'10' * 8}{'00' * 9}{out_buffer}"
+            f"16{TS}0000{cfg1} 00{TS}{n1}00 07{TS}100100 1000010010000100{'00' * 9}{out_buffer}"
             f"08{TS}020300{regs}{mid}00080000 18{TS}02000d 010101 100100 02{TS}020300020000000200"
             f"13{TS}1001000000 17{TS}0000 0c{TS}0201010000080000"
         )
@@ -91,7 +91,8 @@ class Rig:
         pages = -(-len(data) // 512)
         sizes = [512] * (pages - 1) + [len(data) - 512 * (pages - 1)] + [512]
         address = self.host.list(pages + 1, 512, data, sizes)
-        return f"00{hexed(address)}0002{struct.pack('<I', pages + 1).hex()}00020000", struct.pack("<H", pages).hex()
+        counts = struct.pack("<II", pages + 1, pages * 512).hex()
+        return f"00{hexed(address)}0002{counts}", struct.pack("<H", pages).hex()
 
     def programs(self) -> tuple[bytes, bytes]:
         make, record = self.host.program_image, self.host.io_record

@@ -19,11 +19,12 @@ def golden_lists(out_list: int, in_list: int, cfg_list: int, cfg_count: int) -> 
     out_a, in_a, cfg_a = (struct.pack("<Q", a).hex() for a in (out_list, in_list, cfg_list))
     count = struct.pack("<H", cfg_count - 1).hex()
     total = struct.pack("<I", cfg_count).hex()
+    pattern = struct.pack("<I", 512 * (cfg_count - 1)).hex()
     activation = (
         f"1e{TS} 21{TS}10 00{out_a}400080000000 10000000 20{TS}01 00{in_a}000180000000c0000000 0000c000c0000000"
     )
     batch = f"1f{TS} 25{TS}01 1d{TS}"
-    preliminary = f"16{TS}0000 00{cfg_a}0002{total}00020000 00{TS}{count}00 17{TS}0000"
+    preliminary = f"16{TS}0000 00{cfg_a}0002{total}{pattern} 00{TS}{count}00 17{TS}0000"
     dynamic = (
         f"07{TS}100100 1000010010000100000000000000000000 00{out_a}40008000000010000000"
         f"06{TS}0100 18000800c0000100000000000000000000 00{in_a}000180000000c0000000 00080000"
@@ -313,3 +314,53 @@ def test_driver_shutdown_stops_everything(rig: Rig, make_host: Callable[..., Any
     rig.send(frame(1))
     rig.host.run()
     assert rig.take() == frame(1)[15::-1].tobytes()
+
+
+#: (list, offset in it, new bytes, status): golden lists of 17.1 with one field changed. Offsets count from the payloads
+#: of context-switch.md 9 plus five header bytes.
+CHANGED = [
+    (0, 5 + 1, "01", 0x40130069),  # a config stream that the header does not have
+    (0, 5 + 11, "0001", 0x402B000A),  # config page 256, csm_buffer_size 512
+    (0, 5 + 17, "00000000", 0x40130035),  # nothing programmed, yet descriptors are fetched
+    (0, 26 + 5, "0100", 0x40130035),  # fewer descriptors fetched than programmed
+    (1, 5 + 3, "0000", 0x40130026),  # output: no core bytes
+    (1, 5 + 7, "0800", 0x40130026),  # output: 8 bytes a buffer, pattern 16
+    (1, 5 + 35, "08000000", 0x40130026),
+    (1, 5 + 2, "01", 0x4013005B),  # a network the header does not have
+    (1, 5 + 1, "20", 0x40130025),
+    (1, 44 + 5 + 2, "0c00", 0x40130030),  # input: the core takes less than the frame
+    (1, 44 + 5 + 16, "0300", 0x40130026),  # padding without payload
+    (1, 44 + 5 + 20, "0000010001000000", 0x400300BE),  # another list than the one opened
+    (1, 44 + 5 + 38, "00000000", 0x402D0019),
+    (1, 44 + 5 + 1, "03", 0x4013000B),  # a stream other than the one opened
+    (1, 91 + 5 + 1, "02", 0x40130039),
+    (1, 98 + 5 + 0, "02", 0x40330006),
+    (1, 98 + 5 + 1, "01", 0x40330006),
+    (1, 98 + 5 + 2, "01", 0x4013005B),
+    (1, 98 + 5 + 3, "c1000000", 0x40130027),
+    (1, 98 + 5 + 7, "02", 0x4013003A),
+    (1, 98 + 5 + 8, "01", 0x40130066),
+]
+
+
+@pytest.mark.parametrize(("which", "at", "data", "status"), CHANGED)
+def test_contradicting_fields(host: Any, reverse_program: bytes, which: int, at: int, data: str, status: int) -> None:
+    rig = Rig(host, reverse_program)
+    lists = [(kind, bytearray(text)) for kind, text in rig.lists]
+    changed = dict(lists)[which]
+    changed[at : at + len(data) // 2] = bytes.fromhex(data)
+    host.configure([(kind, bytes(text)) for kind, text in lists])
+    assert host.enable() == 0
+    host.run()
+    assert [f"{struct.unpack_from('<I', note, 28)[0]:08X}" for note in host.notes] == [f"{status:08X}"]
+
+
+def test_opened_and_activated_inputs_agree(host: Any, reverse_program: bytes) -> None:
+    for at, data in ((30 + 5 + 22, "6000"), (30 + 5 + 24, "c8000000")):
+        rig = Rig(host, reverse_program)
+        lists = [(kind, bytearray(text)) for kind, text in rig.lists]
+        dict(lists)[3][at : at + len(data) // 2] = bytes.fromhex(data)
+        host.configure([(kind, bytes(text)) for kind, text in lists])
+        assert host.enable(len(host.twin.firmware.machine.store.applications) - 1) == 0
+        host.run()
+        assert struct.unpack_from("<I", host.notes[-1], 28) == (0x40130026,)

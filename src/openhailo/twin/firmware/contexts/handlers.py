@@ -9,8 +9,9 @@ from typing import Any
 from openhailo.twin.firmware.logs import CORE_CPU, DEBUG
 from openhailo.twin.firmware.refusal import Refused
 
+from .checks import check_buffer_type, check_credit, check_direction, check_opened, check_registers
 from .pump import Port
-from .run import Run, frame_bytes
+from .run import ConfigChannel, Run, frame_bytes
 
 Fields = Mapping[str, Any]
 Wait = Callable[[], bool]
@@ -31,26 +32,37 @@ def _nothing(run: Run, fields: Fields) -> None:
 def activate_config(run: Run, fields: Fields) -> None:
     """22: open a config channel at position 0."""
     channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
-    if fields["config_stream_index"] >= run.application.header["config_channels_count"]:
+    stream, buffer, header = fields["config_stream_index"], fields["host_buffer_info"], run.application.header
+    if stream >= header["config_channels_count"]:
         raise Refused(_CS + "INVALID_CONFIG_STREAM_INDEX")
-    run.open(channel, fields["host_buffer_info"], managed=True)
-    run.config_channels[channel] = fields["config_stream_index"]
+    if header["config_channel_info"][stream] != fields["packed_vdma_channel_id"]:
+        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    if buffer["desc_page_size"] != header["csm_buffer_size"]:
+        raise Refused("CSM_CONFIG_MANAGER_STATUS_INVALID_HOST_PAGE_SIZE")
+    run.open(channel, buffer, managed=True)
+    run.config_channels[channel] = ConfigChannel(stream, buffer["bytes_in_pattern"] // buffer["desc_page_size"])
 
 
 def fetch_config(run: Run, fields: Fields) -> None:
     """0: the bytes of the next descriptors go into the core."""
     channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
-    if channel not in run.config_channels:
+    config = run.config_channels.get(channel)
+    if config is None:
         raise Refused("CSM_CONFIG_MANAGER_STATUS_CSM_NOT_ENABLED_WHILE_TRYING_TO_FETCH_CONFIG")
     data = run.parts.board.vdma.fetch(channel, fields["descriptors_count"])
-    run.core.configure(run.key, run.config_channels[channel], data)
+    config.left -= fields["descriptors_count"]
+    run.core.configure(run.key, config.stream, data)
 
 
 def deactivate_config(run: Run, fields: Fields) -> None:
-    """23: close a config channel."""
+    """23: close a config channel, of which everything was fetched."""
     channel = run.channel(fields["packed_vdma_channel_id"], is_input=True)
-    run.config_channels.pop(channel, None)
+    config = run.config_channels.pop(channel, None)
     run.parts.board.vdma.close_channel(channel)
+    if config is None or config.stream != fields["config_stream_index"]:
+        raise Refused(_CS + "INVALID_CONFIG_STREAM_INDEX")
+    if config.left:
+        raise Refused(_CS + "MISMATCH_BETWEEN_EXPECTED_DESCRIPTOR_COUNT_AND_ACTUAL_REQUESTS")
 
 
 def fetch_bursts(run: Run, fields: Fields) -> None:
@@ -162,30 +174,44 @@ def _index(run: Run, fields: Fields) -> int:
     return run.channel(fields["packed_vdma_channel_id"])
 
 
-def _bind(run: Run, fields: Fields, *, is_input: bool, network: int, is_boundary: bool = True) -> None:
+def _bind(
+    run: Run, fields: Fields, *, is_input: bool, network: int, is_boundary: bool = True, is_cache: bool = False
+) -> None:
     channel = run.channel(fields["packed_vdma_channel_id"], is_input=is_input)
     _check_network(run, network)
-    if is_boundary and channel not in run.boundaries:
-        raise Refused(_CS + "INVALID_CHANNEL_INDEX")
-    size = frame_bytes(fields)
-    if not size:
-        raise Refused(_CS + "INVALID_BYTES_PER_BUFFER_VALUE")
-    run.bind(Port(is_input, fields["stream_index"], channel, network, size, is_boundary))
+    if not is_cache:  # how the window of a cache relates to a frame is not public
+        check_registers(fields["stream_reg_info"], fields["host_buffer_info"])
+    if is_input:
+        check_credit(fields["initial_credit_size"])
+    if is_boundary:
+        if channel not in run.boundaries:
+            raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+        check_opened(run.boundaries[channel], fields, is_input=is_input)
+    page = fields["host_buffer_info"]["desc_page_size"]
+    run.bind(Port(is_input, fields["stream_index"], channel, network, frame_bytes(fields), page, is_boundary))
 
 
 def change_mapping(run: Run, fields: Fields) -> None:
     """13: which stream a boundary channel feeds in this context; a dummy parks it."""
-    boundary = run.boundaries.get(_index(run, fields))
+    channel = _index(run, fields)
+    boundary = run.boundaries.get(channel)
     if boundary is None:
         raise Refused(_CS + "INVALID_CHANNEL_INDEX")
-    boundary["is_dummy_stream"] = bool(fields["is_dummy_stream"])
-    if not fields["is_dummy_stream"]:
-        boundary["stream_index"] = fields["stream_index"]
+    run.parked.discard(channel)
+    if fields["is_dummy_stream"]:
+        run.parked.add(channel)
+    elif is_input_stream(boundary) and boundary["stream_index"] != fields["stream_index"]:
+        raise Refused("CONTEXT_SWITCH_TASK_STATUS_UNDEFINED_MAPPING_FOR_SHIMFO")
+
+
+def is_input_stream(boundary: Fields) -> bool:
+    """Tell an opened input from an opened output: only inputs are opened with their stream."""
+    return "stream_index" in boundary
 
 
 def pause(run: Run, fields: Fields) -> Wait | None:
     """38: the context is over for this input once its batch went through."""
-    channel = _index(run, fields)
+    channel = _directed(run, fields)
     if not run.is_batch_done():
         return partial(_then, run.is_batch_done, partial(run.parts.board.vdma.pause_channel, channel))
     run.parts.board.vdma.pause_channel(channel)
@@ -201,17 +227,27 @@ def _then(condition: Wait, action: Callable[[], None]) -> bool:
 
 def resume(run: Run, fields: Fields) -> None:
     """39: this input may be consumed again."""
-    run.parts.board.vdma.resume_channel(_index(run, fields))
+    run.parts.board.vdma.resume_channel(_directed(run, fields))
+
+
+def _directed(run: Run, fields: Fields) -> int:
+    """Unpack the channel of an action that also says its direction."""
+    channel = _index(run, fields)
+    check_direction(fields, from_host=channel < run.parts.spec.vdma.host_to_device_channels)
+    return channel
 
 
 def fetch_data(run: Run, fields: Fields) -> None:
     """2: credits for one batch on this input."""
-    if fields["credit_type"] not in (BYTES, DESCRIPTORS):
-        raise Refused(_CS + "INVALID_EDGE_LAYER_CREDIT_TYPE")
+    check_buffer_type(fields["host_buffer_type"])
+    _check_network(run, fields["network_index"])
     port = run.ports.get((True, fields["stream_index"]))
-    if port is None:
+    if port is None or port.channel != _index(run, fields):
         raise Refused("BURST_CREDITS_TASK_STATUS_FAILED_TO_FIND_STREAM_INDEX")
-    if not fields["frame_periph_size"]:
+    if fields["credit_type"] != (BYTES if port.is_boundary else DESCRIPTORS):
+        raise Refused(_CS + "INVALID_EDGE_LAYER_CREDIT_TYPE")
+    wanted = port.frame_bytes if port.is_boundary else -(-port.frame_bytes // port.page_size)
+    if fields["frame_periph_size"] != wanted and not run.caches:
         raise Refused(_CS + "INVALID_CREDITS_SIZE")
     run.grant()
 
@@ -232,27 +268,40 @@ def reset_credits(run: Run, fields: Fields) -> None:
 
 
 def activate_inter_input(run: Run, fields: Fields) -> None:
-    """8, 40: read a tensor that another context left in host memory."""
+    """8: read a tensor that another context left in host memory."""
     _open_internal(run, fields, is_input=True)
     _bind(run, fields, is_input=True, network=fields["network_index"], is_boundary=False)
 
 
 def activate_inter_output(run: Run, fields: Fields) -> None:
-    """9, 41: leave a tensor in host memory for another context."""
+    """9: leave a tensor in host memory for another context."""
     _open_internal(run, fields, is_input=False)
     _bind(run, fields, is_input=False, network=fields["network_index"], is_boundary=False)
 
 
+def activate_cache_input(run: Run, fields: Fields) -> None:
+    """40: read a window of a persistent host buffer."""
+    _open_internal(run, fields, is_input=True)
+    _bind(run, fields, is_input=True, network=fields["network_index"], is_boundary=False, is_cache=True)
+
+
 def activate_cache_output(run: Run, fields: Fields) -> None:
-    """41: as 9; the host is asked to move the cache offset after the inference (42)."""
+    """41: write one; the host is asked to move the offset after the inference (42)."""
     run.caches |= 1 << fields["stream_index"] % 64
-    activate_inter_output(run, fields)
+    _open_internal(run, fields, is_input=False)
+    _bind(run, fields, is_input=False, network=fields["network_index"], is_boundary=False, is_cache=True)
 
 
 def activate_ddr(run: Run, fields: Fields) -> None:
     """10, 11: a row buffer in host memory; rows stay inside the virtual core, no host can see them."""
-    is_input = "connected_d2h_packed_vdma_channel_id" in fields
-    _open_internal(run, fields, is_input=is_input)
+    writer = fields.get("connected_d2h_packed_vdma_channel_id")
+    _open_internal(run, fields, is_input=writer is not None)
+    if writer is None and not fields["buffered_rows_count"]:
+        raise Refused(_CS + "INVALID_BUFFERS_PER_FRAME_VALUE")
+    if writer is not None:
+        check_credit(fields["initial_credit_size"])
+        if run.channel(writer, is_input=False) not in run.internals:
+            raise Refused(_CS + "INVALID_CHANNEL_INDEX")
 
 
 def _open_internal(run: Run, fields: Fields, *, is_input: bool) -> None:
@@ -260,12 +309,13 @@ def _open_internal(run: Run, fields: Fields, *, is_input: bool) -> None:
     if channel in run.boundaries or channel in run.config_channels:
         raise Refused(_CS + "MULTIPLE_STREAMS_USE_THE_SAME_CHANNEL")
     run.open(channel, fields["host_buffer_info"], managed=True)
-    run.internals.add(channel)
+    run.internals[channel] = fields["host_buffer_info"]
 
 
 def deactivate(run: Run, fields: Fields) -> Wait | None:
     """12: close a device-managed channel after its batch went through."""
-    channel = _index(run, fields)
+    channel = _directed(run, fields)
+    check_buffer_type(fields["host_buffer_type"])
     close = partial(_close_internal, run, channel)
     if fields["check_host_empty_num_available"] and not run.is_batch_done():
         return partial(_then, run.is_batch_done, close)
@@ -277,7 +327,7 @@ def _close_internal(run: Run, channel: int) -> None:
     if channel in run.boundaries:
         raise Refused(_CS + "INVALID_CHANNEL_INDEX")
     run.parts.board.vdma.close_channel(channel)
-    run.internals.discard(channel)
+    run.internals.pop(channel, None)
     run.unbind(channel)
 
 
@@ -285,9 +335,15 @@ def add_ddr_pair(run: Run, fields: Fields) -> None:
     """14: register a pair with the credit task, which must be idle."""
     if run.is_ddr_running:
         raise Refused("DDR_BUFFER_STATUS_TRYING_TO_ADD_DDR_PAIR_WHILE_NOT_IN_IDLE_STATE")
-    channels = {run.channel(fields[f"{half}_packed_vdma_channel_id"]) for half in ("h2d", "d2h")}
-    if not channels <= run.internals:
+    reader = run.internals.get(run.channel(fields["h2d_packed_vdma_channel_id"], is_input=True))
+    writer = run.internals.get(run.channel(fields["d2h_packed_vdma_channel_id"], is_input=False))
+    if reader is None or writer is None:
         raise Refused(_CS + "INVALID_CHANNEL_INDEX")
+    if reader != writer or fields["programmed_descriptors_count"] != reader["total_desc_count"]:
+        raise Refused("VDMA_SERVICE_INSUFFICIENT_DESCRIPTORS_COUNT")
+    if not fields["descriptors_per_frame"]:
+        raise Refused("DDR_BUFFER_STATUS_OVERFLOW_IN_DESCRIPTORS_PER_BATCH")
+    _check_network(run, fields["network_index"])
     run.ddr_pairs.append(fields)
 
 
@@ -311,7 +367,11 @@ def reset_ddr(run: Run, fields: Fields) -> None:
 
 def output_done(run: Run, fields: Fields) -> Wait | None:
     """19, 25: a batch of frames went out on this D2H channel."""
-    channel = run.channel(fields["packed_vdma_channel_id"])
+    channel = run.channel(fields["packed_vdma_channel_id"], is_input=False)
+    check_buffer_type(fields["host_buffer_type"])
+    port = run.ports.get((False, fields["stream_index"]))
+    if run.is_credited and (port is None or port.channel != channel or port.is_boundary == fields["is_inter_context"]):
+        raise Refused("CONTEXT_SWITCH_TASK_STATUS_MISSMATCH_BETWEEN_TRIGGER_DIRECTION_AND_MAPPING_DIRECTION")
     done = partial(_is_output_done, run, channel)
     return None if done() else done
 
@@ -399,7 +459,7 @@ HANDLERS: Mapping[str, Callable[[Run, Fields], Wait | None]] = {
     "CHANGE_BOUNDARY_INPUT_BATCH": _nothing,
     "PAUSE_VDMA_CHANNEL": pause,
     "RESUME_VDMA_CHANNEL": resume,
-    "ACTIVATE_CACHE_INPUT": activate_inter_input,
+    "ACTIVATE_CACHE_INPUT": activate_cache_input,
     "ACTIVATE_CACHE_OUTPUT": activate_cache_output,
     "WAIT_FOR_CACHE_UPDATED": cache_updated,
 }

@@ -32,6 +32,7 @@ class Port:
     channel: int
     network: int
     frame_bytes: int
+    page_size: int
     is_boundary: bool
 
 

@@ -21,6 +21,14 @@ _VDMA = "VDMA_SERVICE_STATUS_"
 
 
 @dataclass
+class ConfigChannel:
+    """An open config channel: its stream, and how many of its programmed descriptors are still to be fetched."""
+
+    stream: int
+    left: int
+
+
+@dataclass
 class Run:
     """State of the running application; dropped as a whole by RESET.
 
@@ -36,8 +44,9 @@ class Run:
     context: Context | None = None
     batch_counter: int = 0
     boundaries: dict[int, dict[str, Any]] = field(default_factory=dict)
-    internals: set[int] = field(default_factory=set)
-    config_channels: dict[int, int] = field(default_factory=dict)
+    parked: set[int] = field(default_factory=set)
+    internals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    config_channels: dict[int, ConfigChannel] = field(default_factory=dict)
     ports: dict[tuple[bool, int], Port] = field(default_factory=dict)
     lcus: dict[int, int] = field(default_factory=dict)
     sequencers: set[int] = field(default_factory=set)
@@ -97,13 +106,6 @@ class Run:
             raise Refused(_CS + "INVALID_VDMA_CHANNEL_DEPTH")
         if not managed and count & (count - 1):
             raise Refused(_VDMA + "EXTERNAL_DESC_COUNT_MUST_BE_POWER_OF_2")
-
-    def close_internals(self) -> None:
-        """Close every device-managed channel."""
-        for channel in (*self.internals, *self.config_channels):
-            self.parts.board.vdma.close_channel(channel)
-        self.internals.clear()
-        self.config_channels.clear()
 
     # --- contexts -------------------------------------------------------------------------------------------------
 
