@@ -74,9 +74,9 @@ class Application:
 
 
 def _actions(spec: ChipSpec, context: Context) -> list[tuple[str, dict[str, Any]]]:
-    """Return the list of ``context`` taken apart; for one that cannot be, its status alone."""
+    """Return the list of ``context`` taken apart; for one that cannot be (yet), its status alone."""
     try:
-        return [(step.name, deepcopy(dict(step.fields))) for step in context.steps(spec)]
+        return [(step.name, deepcopy(dict(step.fields))) for step in parse_list(spec, context.sent)]
     except ListFault as fault:
         return [(fault.status, {"action_index": fault.action_index})]
 
