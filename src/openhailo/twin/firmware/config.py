@@ -21,7 +21,9 @@ DEFAULT_HW_CONSTS: Mapping[str, int] = MappingProxyType(
         "max_periph_buffers_per_frame": 16383,
         "max_periph_bytes_per_buffer": 16384,
         "max_acceptable_bytes_per_buffer": 16376,
-        "outbound_data_stream_size": 16384,
+        # Twice the largest buffer: with an equal size, outputs that divide into buffers just under the largest have no
+        # framing at all (context-switch.md 14, D2H check). All seven numbers are free choices (control-protocol.md 8).
+        "outbound_data_stream_size": 32768,
         "should_optimize_credits": 1,
         "default_initial_credit_size": 2048,
     }
