@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .checker import Finding as Finding
     from .checker import check as check
     from .compatibility import compatible_with as compatible_with
-    from .compose import StreamSpec as StreamSpec
-    from .compose import compose as compose
+    from .composer import StreamSpec as StreamSpec
+    from .composer import compose as compose
     from .model import Hef as Hef
     from .model import NetworkGroup as NetworkGroup
     from .reader import read as read
@@ -23,10 +23,10 @@ _HOMES = {
     "Finding": "checker",
     "Hef": "model",
     "NetworkGroup": "model",
-    "StreamSpec": "compose",
+    "StreamSpec": "composer",
     "check": "checker",
     "compatible_with": "compatibility",
-    "compose": "compose",
+    "compose": "composer",
     "read": "reader",
     "write": "writer",
 }

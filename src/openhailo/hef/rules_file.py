@@ -54,7 +54,7 @@ def net_flow_extension(hef: Hef) -> Iterator[Problem]:
             yield group.name, f"the core op is among the ops, but {extension_name(13)} is missing"
 
 
-@rule("unknown extension", "hef.md 16: unknown extension number")
+@rule("unknown extension", "hef.md 16: unknown extension number (or 7, 8, 65535)")
 def unknown_extension(hef: Hef) -> Iterator[Problem]:
     """A demanded extension that a reader does not know makes it refuse the file."""
     for place, extension in enumerate(hef.extensions):
@@ -83,7 +83,7 @@ def duplicate_group(hef: Hef) -> Iterator[Problem]:
     yield from ((name, "two network groups of that name") for name in _repeated(names))
 
 
-@rule("group name", "hef.md 16: group name or core_op name; hef.md 6")
+@rule("group name", "hef.md 16: group name or core_op name (only one of them); hef.md 6")
 def group_name(hef: Hef) -> Iterator[Problem]:
     """The group and its core op are matched by name."""
     for group in hef.network_groups:
