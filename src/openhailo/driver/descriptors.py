@@ -223,13 +223,12 @@ class PcieDescriptorList:
     def _is_loaded(self, start: int, used: int, what: object) -> bool:
         """Remember ``what`` as the content at ``start``; True when it was there before.
 
-        Only kept while ranges cannot overlap: one stride that divides the ring, and starts that are multiples of it.
+        Only kept while ranges cannot overlap: every launch has the same number of descriptors, and it divides the ring.
         """
         if used != self._stride:
             self._loaded.clear()
             self._stride = used
-        if self.count % used or start % used:
-            self._loaded.clear()
+        if self.count % used:
             return False
         before = self._loaded.get(start)
         if before is what or (not isinstance(what, np.ndarray) and before == what):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Notifications kept for a reader; the oldest are dropped beyond it.
 QUEUE_DEPTH = 256
 
+#: What the kernel driver hands out at a time (driver.md 4.2).
+VENDOR_LOG_BYTES = 512
+
 
 class NotificationBox:
     """The device-to-host buffer in BAR4 and the queue behind it."""
@@ -61,8 +64,8 @@ class NotificationBox:
         return self.queue.popleft() if self.queue else None
 
 
-def read_log(window: Window, spec: ChipSpec, cpu: int) -> bytes:
-    """Return what the log ring of ``cpu`` holds and mark it as read (driver.md 4.2).
+def read_log(window: Window, spec: ChipSpec, cpu: int, limit_bytes: int | None = None) -> bytes:
+    """Return what the log ring of ``cpu`` holds, or its first ``limit_bytes``, and mark that as read (driver.md 4.2).
 
     Raises `InputError` for another processor than 0 or 1 and `MalformedReply` for offsets outside the ring.
     """
@@ -76,12 +79,12 @@ def read_log(window: Window, spec: ChipSpec, cpu: int) -> bytes:
     size_bytes = rules.log_size_bytes - header.size
     if host >= size_bytes or chip >= size_bytes:
         raise MalformedReply(what="log header", detail=f"offsets {host} and {chip} leave a ring of {size_bytes} bytes")
-    if chip >= host:
-        data = _read_span(window, base + header.size, host, chip)
-    else:
-        data = _read_span(window, base + header.size, host, size_bytes)
-        data += _read_span(window, base + header.size, 0, chip)
-    window.write32(base + header["host_offset"].offset, chip)
+    held = (chip - host) % size_bytes
+    count = held if limit_bytes is None else min(held, limit_bytes)
+    first = min(count, size_bytes - host)
+    data = _read_span(window, base + header.size, host, host + first)
+    data += _read_span(window, base + header.size, 0, count - first)
+    window.write32(base + header["host_offset"].offset, (host + count) % size_bytes)
     return data
 
 

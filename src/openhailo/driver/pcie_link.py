@@ -31,7 +31,7 @@ from .link import (
     LinkInfo,
 )
 from .mailbox import Mailbox
-from .notifications import NotificationBox, read_log
+from .notifications import VENDOR_LOG_BYTES, NotificationBox, read_log
 from .state import LinkState, StateMachine
 from .vdma import Channel
 
@@ -47,13 +47,15 @@ class LinkOptions:
 
     ``reload_running``: firmware that runs already is restarted when an image is given (as the kernel driver does since
     4.20); otherwise it is used as it is. ``vendor_accesses``: make exactly the register accesses of the kernel driver
-    4.23, also where fewer would do. ``clock`` and ``pause`` are seconds, for tests.
+    4.23, also where fewer would do. ``announce_shutdown``: tell the firmware that the host leaves (the kernel driver
+    does so only after somebody used the device for networks). ``clock`` and ``pause`` are seconds, for tests.
     """
 
     board_config: bytes = b""
     firmware_config: bytes = b""
     reload_running: bool = True
     vendor_accesses: bool = False
+    announce_shutdown: bool = True
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 
@@ -62,7 +64,7 @@ class _Hardware:
     """Everything that must be made quiet at the end; knows nothing of the link, so that it can outlive it."""
 
     def __init__(self, function: PciFunction, spec: ChipSpec, options: LinkOptions) -> None:
-        self.function, self.spec = function, spec
+        self.function, self.spec, self._options = function, spec, options
         self.arena = DmaArena(function.dma)
         self.config, self.vdma, self.window = (
             function.window(bar) for bar in (spec.pci.config_bar, spec.pci.vdma_bar, spec.pci.fw_access_bar)
@@ -120,7 +122,8 @@ class _Hardware:
 
     def _announce_shutdown(self) -> None:
         """Have the firmware close its channels before their memory goes away (driver.md 8.2 row 17)."""
-        if not self.mailbox.is_firmware_running():
+        options = self._options
+        if not options.announce_shutdown or not (options.vendor_accesses or self.mailbox.is_firmware_running()):
             return
         before = self.hub.shutdowns
         self.window.write32(self.spec.mailbox.doorbell, self.spec.doorbell.driver_shutdown)
@@ -304,7 +307,8 @@ class PcieLink:
     def read_log(self, cpu: int) -> bytes:
         """Return and consume the firmware log of ``cpu``."""
         self._require_open("read_log")
-        return read_log(self._hardware.window, self._spec, cpu)
+        limit_bytes = VENDOR_LOG_BYTES if self.options.vendor_accesses else None
+        return read_log(self._hardware.window, self._spec, cpu, limit_bytes)
 
     # --- memory -------------------------------------------------------------------------------------------------
 
@@ -429,6 +433,8 @@ class PcieLink:
             target = self._channels[channel]
         except KeyError:
             raise InputError(what="channel", detail=f"there is no channel {channel}") from None
+        if self.options.vendor_accesses:
+            return target.launch_singly(dlist, starting_desc, transfers, bind, first_domain, last_domain)  # type: ignore[arg-type]
         return target.launch_many(dlist, starting_desc, transfers, bind, first_domain, last_domain)  # type: ignore[arg-type]
 
     def wait_channels(self, bitmap: int, timeout_s: float) -> list[ChannelEvent]:
@@ -440,10 +446,10 @@ class PcieLink:
         while True:
             hit = hub.wait(lambda: hub.take_channels(bitmap), timeout_s, wakeable=True)
             events = self._harvest(hit or bitmap & hub.enabled_channels)
-            if events or not hit:
+            # An interrupt of something that was counted before brings nothing new: wait on.
+            timeout_s = deadline - clock()
+            if events or not hit or timeout_s <= 0:
                 return events
-            # A completion whose interrupt came after it was counted: nothing new, so wait on.
-            timeout_s = max(deadline - clock(), 0.0)
 
     def wake(self) -> None:
         """Make the waits of other threads return early."""

@@ -127,6 +127,21 @@ class Channel:
             )
             return available - begin
 
+    def launch_singly(
+        self,
+        dlist: PcieDescriptorList,
+        starting_desc: int,
+        transfers: Sequence[Ranges],
+        bind: bool,
+        first: int,
+        last: int,
+    ) -> int:
+        """Start several transfers as the kernel driver does, with a write of the register for each."""
+        used = 0
+        for ranges in transfers:
+            used += self.launch(dlist, (starting_desc + used) % dlist.count, ranges, bind, first, last)
+        return used
+
     def _load(self, dlist: PcieDescriptorList, ranges: Ranges, bind: bool, first: int, last: int) -> None:
         """Fill the descriptors of one transfer at the present position and queue it."""
         start = self.available & self._mask
@@ -153,6 +168,8 @@ class Channel:
             if not ring:
                 return None
             word = self._window.read32(self._processed_at)
+            if self._double_check:
+                self._window.read32(self._control_at)  # the kernel driver looks whether the channel still runs
             moved = ((word >> self._processed_shift) - self.processed) & self._mask
             if moved > self.available - self.processed:
                 return self._overrun(word)

@@ -108,9 +108,11 @@ def test_length_beyond_the_limit_is_not_read(chip: FakeChip, link: PcieLink, len
 
 def test_another_sequence_is_a_mismatch(chip: FakeChip, link: PcieLink) -> None:
     chip.on_control = lambda cpu, request: answer(request, sequence=9)
+    started = chip.clock.now
     with pytest.raises(SequenceMismatch) as caught:
         link.control(REQUEST, 0)
     assert (caught.value.expected, caught.value.seen) == (0, 9)
+    assert chip.clock.now == started
 
 
 def test_a_late_answer_is_passed_over(chip: FakeChip, link: PcieLink) -> None:

@@ -360,6 +360,34 @@ def test_without_bind_sizes_and_controls_are_set(chip: FakeChip, link: PcieLink)
         link.wait_channels(1 << 16, 1.0)
 
 
+def test_without_bind_across_the_end_of_the_ring(chip: FakeChip, link: PcieLink) -> None:
+    dlist = running(chip, link, 16, count=8, page=256)
+    buffer = link.alloc_buffer(2048, FROM)
+    link.program(dlist, buffer, size_bytes=2048, channel=16)
+    at = 0
+    for _ in range(12):
+        link.launch(16, dlist, at, [(buffer, 0, 1100)], bind=False)
+        assert [d[:2] for d in chip.run_channel(16)] == [(256, 2)] * 4 + [(76, 0x2E)]
+        link.wait_channels(1 << 16, 1.0)
+        at = (at + 5) % 8
+
+
+def test_interrupts_that_bring_nothing_do_not_hold_the_wait(chip: FakeChip, link: PcieLink) -> None:
+    dlist = running(chip, link, 2)
+    link.launch(2, dlist, 0, [(link.alloc_buffer(512, TO), 0, 512)])
+    plain_wait = chip.irq.wait
+
+    def storm(timeout_s: float) -> bool:
+        chip.raise_channel(2)
+        chip.clock.now += 0.125
+        return plain_wait(timeout_s)
+
+    chip.irq.wait = storm  # type: ignore[method-assign]
+    started = chip.clock.now
+    assert link.wait_channels(1 << 2, 1.0) == []
+    assert chip.clock.now - started == pytest.approx(1.0)
+
+
 def test_several_buffers_in_one_transfer(chip: FakeChip, link: PcieLink) -> None:
     dlist = running(chip, link, 2)
     buffers = [link.alloc_buffer(600, TO) for _ in range(3)]
