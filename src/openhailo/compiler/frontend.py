@@ -136,6 +136,9 @@ def _check_onnx(model: onnx.ModelProto) -> None:
         if node.domain not in {"", "ai.onnx"}:
             raise UnsupportedOp(op=f"{node.domain}.{node.op_type}", node=node.name or ", ".join(node.output))
     try:
+        if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+            # The checker wants the output shapes declared; exporters may leave them to inference.
+            model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
     except Exception as error:
         raise ModelInvalid(detail=f"the ONNX checker refuses it: {_short(error)}") from error

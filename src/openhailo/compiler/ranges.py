@@ -17,7 +17,8 @@ from .passes.graph import copy_model, float_tensors
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: Final[tuple[str, ...]] = get_args(Method)
 Range = tuple[float, float]
-Frame = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Frame = Mapping[str, Array]
 
 HISTOGRAM_BINS: Final = 2048
 LEVELS: Final = 256
@@ -27,9 +28,20 @@ CANDIDATES: Final = tuple(1.0 - step / 64 for step in range(49))
 
 def observe(model: onnx.ModelProto, names: Sequence[str], frames: Iterable[Frame]) -> Iterator[dict[str, Any]]:
     """Run ``model`` frame by frame and yield the values of tensors ``names``; nothing is kept between frames."""
-    session = open_session(with_outputs(model, names))
+    session = open_session(with_outputs(model, names)) if names else None
     for frame in frames:
-        yield dict(zip(names, session.run(list(names), dict(frame)), strict=True))
+        if session is None:
+            yield {}
+            continue
+        yield dict(zip(names, run_session(session, names, frame), strict=True))
+
+
+def run_session(session: Any, names: Sequence[str], frame: Frame) -> list[Array]:
+    """Run one frame; ModelInvalid when ONNX Runtime finds out only now that the graph does not add up."""
+    try:
+        return list(session.run(list(names), dict(frame)))
+    except Exception as error:
+        raise ModelInvalid(detail=f"ONNX Runtime cannot run it: {' '.join(str(error).split())[:400]}") from error
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:

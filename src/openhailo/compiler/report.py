@@ -18,7 +18,7 @@ from .estimate import estimate
 from .lower import Frame, Lowered, layer_name
 from .passes.device_io import Quantization
 from .passes.graph import GraphIndex
-from .ranges import observe, open_session
+from .ranges import observe, open_session, run_session
 from .tensors import TensorSpec
 
 #: The figures settle quickly; every frame costs two runs with all tensors kept.
@@ -166,7 +166,8 @@ def compare_outputs(lowered: Lowered, network: str, frames: Sequence[Frame]) -> 
     session = open_session(lowered.device.model)
     names = [spec.name for spec in lowered.outputs]
     exact = list(observe(lowered.float_model, names, frames))
-    rough = [session.run([layer_name(network, n) for n in names], quantize_frame(f, lowered, network)) for f in frames]
+    layers = [layer_name(network, name) for name in names]
+    rough = [run_session(session, layers, quantize_frame(frame, lowered, network)) for frame in frames]
     for position, spec in enumerate(lowered.outputs):
         quantization = lowered.device.outputs[spec.name]
         expected = [to_device_layout(values[spec.name], spec) for values in exact]

@@ -37,7 +37,7 @@ def noise(*shape):
 def test_cut_by_node_or_tensor_name():
     x = noise(1, 3, 16, 16)
     whole = small_cnn()
-    whole.graph.output.append(onnx.helper.make_tensor_value_info("relu2", onnx.TensorProto.FLOAT, None))
+    whole.graph.output.append(onnx.helper.make_tensor_value_info("relu2", onnx.TensorProto.FLOAT, [1, 8, 8, 8]))
     expected = run(whole, input=x)[1]
     for name in ("n_relu2", "relu2"):
         cut = cut_at(small_cnn(), [name])

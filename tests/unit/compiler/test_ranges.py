@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiler_graphs import Builder
+
+from openhailo.compiler.passes.graph import infer_shapes
+from openhailo.compiler.quantize import quantize_range
+from openhailo.compiler.ranges import collect_ranges
+from openhailo.errors import CalibrationError, InputError
+
+
+def chain():
+    b = Builder()
+    b.node("Relu", ["input"], "relu")
+    b.node("Neg", ["relu"], "neg")
+    b.node("Neg", ["neg"], "out")
+    return infer_shapes(b.model({"input": [1, 20000]}, {"out": [1, 20000]}))
+
+
+def frames(outlier=100.0):
+    values = np.random.default_rng(0).standard_normal((3, 1, 20000)).astype(np.float32)
+    values[1, 0, 7] = outlier
+    return [{"input": frame} for frame in values]
+
+
+def test_minmax_sees_everything():
+    data = frames()
+    ranges = collect_ranges(chain(), data)
+    everything = np.stack([frame["input"] for frame in data])
+    assert ranges["input"] == (everything.min(), everything.max())
+    assert ranges["relu"] == (0.0, 100.0)
+    assert ranges["neg"] == (-100.0, 0.0)
+
+
+@pytest.mark.parametrize("method", ["percentile", "entropy"])
+def test_outliers_are_cut_inside_but_not_at_the_end(method):
+    ranges = collect_ranges(chain(), frames(), method=method, percentile=99.9)
+    assert ranges["relu"][0] == 0.0
+    assert 2.0 < ranges["relu"][1] < 50.0
+    assert -50.0 < ranges["neg"][0] < -2.0
+    assert ranges["out"] == (0.0, 100.0)
+
+
+def test_percentile_of_a_uniform_tensor():
+    values = np.linspace(0, 1, 20000, dtype=np.float32)[None]
+    ranges = collect_ranges(chain(), [{"input": values}], method="percentile", percentile=90)
+    assert abs(ranges["relu"][1] - 0.95) < 0.01
+
+
+def test_entropy_keeps_a_uniform_range():
+    values = np.random.default_rng(0).uniform(-1, 1, (1, 20000)).astype(np.float32)
+    ranges = collect_ranges(chain(), [{"input": values}], method="entropy")
+    assert ranges["relu"][1] > 0.95
+
+
+def test_constant_tensors():
+    ranges = collect_ranges(chain(), [{"input": np.zeros((1, 20000), np.float32)}], method="entropy")
+    assert ranges["relu"] == (0.0, 0.0)
+
+
+def test_errors():
+    with pytest.raises(InputError, match="magic"):
+        collect_ranges(chain(), frames(), method="magic")
+    for percentile in (50, 101, float("nan")):
+        with pytest.raises(InputError):
+            collect_ranges(chain(), frames(), method="percentile", percentile=percentile)
+    with pytest.raises(CalibrationError, match="not finite"):
+        collect_ranges(chain(), frames(outlier=np.inf))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 6), (-3, -1), (2, 5), (0, 0), (-1e-9, 1e-9)])
+def test_quantized_range_contains_zero_exactly(low, high):
+    scale, zero = quantize_range(low, high)
+    assert scale > 0
+    assert 0 <= zero <= 255
+    assert (0 - zero) * scale <= min(low, 0) + scale / 2
+    assert (255 - zero) * scale >= max(high, 0) - scale / 2
