@@ -90,7 +90,8 @@ class _Hardware:
             vendor_accesses=options.vendor_accesses,
         )
         self.channels = [
-            Channel(index, self.vdma, spec, double_check=options.vendor_accesses) for index in range(spec.vdma.channels)
+            Channel(index, self.vdma, spec, vendor_accesses=options.vendor_accesses)
+            for index in range(spec.vdma.channels)
         ]
 
     def shut_down(self) -> None:

@@ -33,11 +33,11 @@ class Channel:
     A ring entry is (position after its last descriptor, ranges to copy back or None).
     """
 
-    def __init__(self, index: int, window: Window, spec: ChipSpec, *, double_check: bool = False) -> None:
+    def __init__(self, index: int, window: Window, spec: ChipSpec, *, vendor_accesses: bool = False) -> None:
         rules, half = spec.vdma, spec.channel
         self._from_device = index >= rules.host_to_device_channels
         base = index * rules.channel_stride + (rules.destination_half_offset if self._from_device else 0)
-        self.index, self._window, self._double_check = index, window, double_check
+        self.index, self._window, self._vendor_accesses = index, window, vendor_accesses
         self._max_transfers, self._max_buffers = rules.max_transfers_in_flight, rules.max_buffers_per_launch
         control = half["CONTROL_AVAIL"]
         self._control_at = base + control.offset
@@ -168,8 +168,11 @@ class Channel:
             if not ring:
                 return None
             word = self._window.read32(self._processed_at)
-            if self._double_check:
+            if self._vendor_accesses:
                 self._window.read32(self._control_at)  # the kernel driver looks whether the channel still runs
+            if self._vendor_accesses:
+                # The kernel driver looks whether the channel is active, each time.
+                self._window.read32(self._control_at)
             moved = ((word >> self._processed_shift) - self.processed) & self._mask
             if moved > self.available - self.processed:
                 return self._overrun(word)
@@ -225,7 +228,7 @@ class Channel:
     def _running_word(self, available: int) -> int:
         """Read dword 0 and check that the ring is the one we think it is (driver.md 6.6 step 3)."""
         word = self._window.read32(self._control_at)
-        if self._double_check:
+        if self._vendor_accesses:
             # The kernel driver reads once to validate and once to modify.
             word = self._window.read32(self._control_at)
         seen = word >> self._available_shift

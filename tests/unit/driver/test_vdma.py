@@ -290,6 +290,27 @@ def test_accesses_of_a_launch_and_its_completion(chip: FakeChip, link: PcieLink)
     ]
 
 
+def test_the_vendor_option_makes_the_recorded_accesses_of_a_frame() -> None:
+    """Literals: run_bar_accesses of the recorded 28x28 network, the second frame."""
+    chip = FakeChip()
+    options = LinkOptions(clock=chip.clock, pause=chip.clock.sleep, vendor_accesses=True)
+    with PcieLink(chip, options=options) as link:
+        inputs, outputs = running(chip, link, 2), running(chip, link, 16, page=256)
+        link.launch(16, outputs, 0, [(link.alloc_buffer(256, FROM), 0, 256)])
+        chip.log.clear()
+        link.launch(2, inputs, 0, [(link.alloc_buffer(784, TO), 0, 784)])
+        chip.run_channel(2), chip.run_channel(16)
+        assert link.wait_channels(0x10004, 1.0) == [ChannelEvent(2, 1), ChannelEvent(16, 1)]
+        assert chip.log == [
+            ("R", 2, 0x40, 0x3801), ("R", 2, 0x40, 0x3801), ("W", 2, 0x40, 0x00023801),
+            ("R", 0, 0x98, 0x28641E60), ("R", 0, 0x18C, 0x1001), ("W", 0, 0x18C, 0x1001),
+            ("R", 0, 0x400, 4), ("W", 0, 0x400, 4), ("R", 0, 0x500, 0x10000), ("W", 0, 0x500, 0x10000),
+            ("R", 0, 0x98, 0x28641E60), ("R", 0, 0x18C, 0),
+            ("R", 2, 0x44, 0x00020002), ("R", 2, 0x40, 0x00023801),
+            ("R", 2, 0x214, 0x00010001), ("R", 2, 0x210, 0x00013801),
+        ]  # fmt: skip
+
+
 def test_device_to_host_uses_the_destination_half(chip: FakeChip, link: PcieLink) -> None:
     dlist = running(chip, link, 16, page=256)
     buffer = link.alloc_buffer(256, FROM)
