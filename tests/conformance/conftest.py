@@ -125,7 +125,7 @@ def edge(name, direction, stream, shape, quant=PLAIN, switch=None):
     height, width, features = shape
     code = 2 if shape[:2] == (1, 1) else 0
     padded = hm.Shape(*shape)
-    core = (width * features, height)
+    core = (-(-width * features // 8) * 8, height)
     return hm.EdgeLayer(
         name, direction, hm.Shape(height, width, features), padded, code, 1, stream, *core, quant, switch=switch
     )

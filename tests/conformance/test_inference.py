@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,6 +271,19 @@ def test_a_failed_channel_is_an_error_and_the_next_call_starts_afresh(nets):
         with pytest.raises(DeviceError, match="channel"):
             future.result(30)
         check(network, net, nets, 2)
+
+
+def test_a_list_that_the_firmware_cannot_run_is_an_error_with_its_reason(device, nets):
+    net = nets.single({"x": (4, 4, 2)}, {"y": (1, 1, 8)}, image=None)
+    (group,) = net.hef.network_groups
+    context = group.core_op.contexts[0]
+    wrong = replace(context.edge_layers[0], core_bytes_per_buffer=0)
+    context = replace(context, edge_layers=(wrong, *context.edge_layers[1:]))
+    ops = (replace(group.ops[0], body=replace(group.core_op, contexts=(context,))),)
+    network = device.load(replace(net.hef, network_groups=(replace(group, ops=ops),)))
+    with pytest.raises(DeviceError, match=r"RUN_TIME_ERROR.*BYTES_PER_BUFFER"):
+        network(frames_of((4, 4, 2), 1))
+    check(device.load(net.hef), net, nets, 2)
 
 
 def test_the_device_says_what_it_is(device):

@@ -7,6 +7,8 @@ A record is one object per line: ``n`` (order), ``us`` (microseconds since the s
 * ``"irq"``: ``op`` ("enable", "disable", "wake", "wait") and for wait ``timeout_s`` and ``v`` (a message arrived);
 * ``"dma"``: ``op`` ("alloc", "map", "close"), ``iova``, ``size``;
 * ``"reset"``, ``"close"``.
+
+Floors above add records of their own kinds with `TraceWriter.record`.
 """
 
 from __future__ import annotations
@@ -132,10 +134,13 @@ class _TracingDma:
 
 
 class TracingFunction:
-    """A `PciFunction` that records everything it passes on to ``inner``, which it owns from now on."""
+    """A `PciFunction` that records everything it passes on to ``inner``, which it owns from now on.
 
-    def __init__(self, inner: PciFunction, stream: IO[str]) -> None:
-        self._inner, self._writer = inner, TraceWriter(stream)
+    Give a `TraceWriter` instead of a stream where others record into the same file.
+    """
+
+    def __init__(self, inner: PciFunction, stream: IO[str] | TraceWriter) -> None:
+        self._inner, self._writer = inner, stream if isinstance(stream, TraceWriter) else TraceWriter(stream)
         self._windows: dict[int, TracingWindow] = {}
         self.name = inner.name
         self.config: ConfigSpace = _TracingConfig(inner.config, self._writer)

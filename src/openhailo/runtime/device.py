@@ -23,6 +23,9 @@ from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import ResetType
 from openhailo.spec.limits import MAX_APPLICATIONS
 
+#: File types that are compiled when they are loaded.
+COMPILABLE = frozenset({".onnx", ".cfg"})
+
 
 @dataclass(frozen=True)
 class Sensors:
@@ -131,8 +134,8 @@ class Device:
         """Configure a network and return it; frames run when it is called.
 
         Args:
-            model: path of a HEF or an ONNX file (compiled once, kept by content), the bytes of a HEF, or one that was
-                read or made already.
+            model: path of a HEF, or of an ONNX or Darknet file (compiled once, kept by content); the bytes of a HEF; or
+                one that was read or made already.
             reference: ONNX file that computes a HEF compiled for silicon where the chip itself cannot.
             group: network group to use; by default the file's first one.
             compile_options: options for the compiler, when ``model`` is an ONNX file.
@@ -165,7 +168,7 @@ class Device:
         path = Path(model)
         if not path.is_file():
             raise InputError(what=str(path), detail="there is no such file")
-        if path.suffix.lower() != ".onnx":
+        if path.suffix.lower() not in COMPILABLE:
             return path.read_bytes()
         if self._compile_model is None:
             raise InputError(what=str(path), detail="no compiler at hand; compile it first with `openhailo compile`")

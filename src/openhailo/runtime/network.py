@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from openhailo.driver.link import ChipLink
-from openhailo.errors import InputError, NoReference, OpenHailoError, ShapeMismatch, StateError
+from openhailo.errors import DeviceError, InputError, NoReference, OpenHailoError, ShapeMismatch, StateError
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.describe import describe
 from openhailo.runtime.description import NetworkDescription, TensorInfo
@@ -201,7 +201,12 @@ class Network:
         pipeline = self._require_loaded()
         self._device.firmware.enable_application(self._application)
         self._device.link.enable_channels(pipeline.bitmap)
-        pipeline.start()
+        try:
+            pipeline.start()
+        except StateError as error:
+            # A run-time error of the action lists stops the channels; its reason comes as a notification.
+            reason = self._describe_failure() or str(error)
+            raise DeviceError(f"{self.name} could not be activated: {reason}; check the HEF") from error
 
     def leave(self) -> None:
         """Take the channels back; frames in flight are cancelled."""
@@ -235,11 +240,16 @@ class Network:
         return self._pipeline is not None and self._pipeline.broken is not None
 
     def _describe_failure(self) -> str:
+        """Return what the firmware said on its own since somebody last asked; empty when it said nothing."""
+        said = []
         with suppress(OpenHailoError):
-            notification = self._device.read_notification(0.0)
-            if notification is not None:
-                return f"{notification.name} {dict(notification.values)}"
-        return ""
+            while (notification := self._device.read_notification(0.0)) is not None:
+                values = dict(notification.values)
+                status = values.pop("exit_status", None)
+                name = self._device.spec.status_names.get(int(status), hex(int(status))) if status is not None else ""
+                details = ", ".join(f"{key} {value}" for key, value in values.items())
+                said.append(f"{notification.name} {name} ({details})".replace("  ", " "))
+        return "; ".join(said)
 
     def _require_loaded(self) -> Pipeline:
         if self._pipeline is None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from openhailo.bus import registry, sysfs
 from openhailo.bus.registry import Endpoint
+from openhailo.bus.trace import TraceWriter, TracingFunction
 from openhailo.driver.pcie_link import PcieLink
 from openhailo.errors import DeviceNotFound, OpenHailoError
 from openhailo.runtime.compiled import CompileModel
 from openhailo.runtime.device import Device
+from openhailo.runtime.tracing import TracingLink
 
 #: Environment variable that names the device to open when no name is given.
 DEVICE_VARIABLE = "OPENHAILO_DEVICE"
@@ -49,15 +51,24 @@ def default_name() -> str:
     return devices[0].name
 
 
-def open_device(name: str | None = None, *, compile_model: CompileModel | None = None, **options: Any) -> Device:
+def open_device(
+    name: str | None = None,
+    *,
+    compile_model: CompileModel | None = None,
+    trace: IO[str] | None = None,
+    **options: Any,
+) -> Device:
     """Open ``name`` (``twin:``, ``twin:hailo8l``, ``pci:0001:01:00.0``, ...) and return a ready `Device`.
 
     Without a name: ``OPENHAILO_DEVICE``, else the first real device, else the twin; `Device.name` says which it was.
-    ``options`` go to the backend. Raises `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
+    ``trace`` gets every register access, control, transfer and interrupt as JSON Lines (see `openhailo.bus.trace` and
+    `openhailo.runtime.tracing`). ``options`` go to the backend.
+
+    Raises `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
     """
     chosen = name or default_name()
     endpoint = registry.open_endpoint(chosen, **options)
-    link = _link_of(endpoint)
+    link = _link_of(endpoint, TraceWriter(trace) if trace is not None else None)
     try:
         return Device(link, name=chosen, program_reference=endpoint.program_reference, compile_model=compile_model)
     except OpenHailoError:
@@ -65,8 +76,11 @@ def open_device(name: str | None = None, *, compile_model: CompileModel | None =
         raise
 
 
-def _link_of(endpoint: Endpoint) -> Any:
+def _link_of(endpoint: Endpoint, writer: TraceWriter | None) -> Any:
     """Return the endpoint's own link, or run its bare PCI function with our driver."""
-    if endpoint.function is None:
-        return endpoint.link
-    return PcieLink(endpoint.function, firmware=endpoint.firmware)
+    function, link = endpoint.function, endpoint.link
+    if function is not None:
+        if writer is not None:
+            function = TracingFunction(function, writer)
+        link = PcieLink(function, firmware=endpoint.firmware)
+    return link if writer is None else TracingLink(link, writer)
