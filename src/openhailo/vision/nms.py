@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhailo.errors import ShapeMismatch
-from openhailo.vision.boxes import Floats, iou
+from openhailo.vision.boxes import Floats
 
-BLOCK = 256
+BLOCK = 128
 """Candidates judged at a time: bounds the memory to a few times ``BLOCK * 4096`` floats, whatever N is."""
 
 _KEPT_CHUNK = 4096
@@ -44,47 +44,63 @@ def nms(
         if array is not None and array.shape != (count,):
             raise ShapeMismatch(name=name, expected=(count,), seen=array.shape)
     order = np.argsort(-scores, kind="stable")
+    sides = np.ascontiguousarray(boxes[order].T)
+    classes = None if class_ids is None else class_ids[order]
     kept = np.empty(0, np.intp)
     for start in range(0, count, BLOCK):
-        block = order[start : start + BLOCK]
-        block = block[~_suppressed_by(kept, block, boxes, class_ids, iou_threshold)]
-        kept = np.concatenate([kept, _resolve(block, boxes, class_ids, iou_threshold)])
+        block = np.arange(start, min(start + BLOCK, count))
+        block = block[~_suppressed_by(kept, block, sides, classes, iou_threshold)]
+        kept = np.concatenate([kept, _resolve(block, sides, classes, iou_threshold)])
         if len(kept) >= max_detections:
             break
-    return kept[:max_detections]
+    return order[kept[:max_detections]]
 
 
 def _overlaps(
     first: NDArray[np.intp],
     second: NDArray[np.intp],
-    boxes: Floats,
-    class_ids: NDArray[np.integer] | None,
+    sides: Floats,
+    classes: NDArray[np.integer] | None,
     threshold: float,
 ) -> NDArray[np.bool_]:
-    """Whether pairs of boxes, given by index, are of one class and overlap too much."""
-    result = iou(boxes[first], boxes[second]) > threshold
-    if class_ids is not None:
-        result &= class_ids[first][:, None] == class_ids[second][None, :]
+    """Whether pairs of boxes, given by index, are of one class and overlap too much.
+
+    ``sides`` is (4, N).  The division of IoU is avoided: intersection > threshold * union.
+    """
+    left, top, right, bottom = sides[:, first, None]
+    other_left, other_top, other_right, other_bottom = sides[:, second]
+    width = np.minimum(right, other_right)
+    width -= np.maximum(left, other_left)
+    height = np.minimum(bottom, other_bottom)
+    height -= np.maximum(top, other_top)
+    np.maximum(width, 0, out=width)
+    np.maximum(height, 0, out=height)
+    width *= height
+    union = np.add((right - left) * (bottom - top), (other_right - other_left) * (other_bottom - other_top), out=height)
+    union -= width
+    union *= threshold
+    result: NDArray[np.bool_] = width > union
+    if classes is not None:
+        result &= classes[first][:, None] == classes[second]
     return result
 
 
 def _suppressed_by(
     kept: NDArray[np.intp],
     block: NDArray[np.intp],
-    boxes: Floats,
-    class_ids: NDArray[np.integer] | None,
+    sides: Floats,
+    classes: NDArray[np.integer] | None,
     threshold: float,
 ) -> NDArray[np.bool_]:
     """Which boxes of the block fall to one that already stays."""
     result = np.zeros(len(block), np.bool_)
     for start in range(0, len(kept), _KEPT_CHUNK):
-        chunk = kept[start : start + _KEPT_CHUNK]
-        result |= _overlaps(chunk, block, boxes, class_ids, threshold).any(axis=0)
+        result |= _overlaps(kept[start : start + _KEPT_CHUNK], block, sides, classes, threshold).any(axis=0)
     return result
 
 
 def _resolve(
-    block: NDArray[np.intp], boxes: Floats, class_ids: NDArray[np.integer] | None, threshold: float
+    block: NDArray[np.intp], sides: Floats, classes: NDArray[np.integer] | None, threshold: float
 ) -> NDArray[np.intp]:
     """Greedy suppression inside a block that is sorted by score.
 
@@ -92,7 +108,7 @@ def _resolve(
     settles every box whose chain of better overlapping boxes is at most r long, so the result is the greedy one, after
     few rounds in practice and ``len(block)`` at most.
     """
-    worse = np.triu(_overlaps(block, block, boxes, class_ids, threshold), 1).astype(np.float32)
+    worse = np.triu(_overlaps(block, block, sides, classes, threshold), 1).astype(np.float32)
     stays = np.ones(len(block), np.float32)
     for _ in range(len(block)):
         after = ((stays @ worse) == 0).astype(np.float32)

@@ -19,19 +19,20 @@ def greedy(boxes, scores, class_ids, threshold, limit):
     order = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
     kept = []
     for i in order:
-        if all(class_ids[i] != class_ids[j] or overlap(boxes[i], boxes[j]) <= np.float32(threshold) for j in kept):
+        if all(class_ids[i] != class_ids[j] or not overlap(boxes[i], boxes[j], threshold) for j in kept):
             kept.append(i)
     return kept[:limit]
 
 
-def overlap(a, b):
+def overlap(a, b, threshold):
+    """Whether the intersection is more than that part of the union; whole numbers, so exact but for the threshold."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
-        return np.float32(0)
-    inner = np.float32(width * height)
-    union = np.float32((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inner)
-    return inner / union
+        return False
+    inner = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inner
+    return inner > np.float32(union * np.float32(threshold))
 
 
 def random_boxes(seed, count, classes=3):
