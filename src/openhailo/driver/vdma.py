@@ -170,9 +170,6 @@ class Channel:
             word = self._window.read32(self._processed_at)
             if self._vendor_accesses:
                 self._window.read32(self._control_at)  # the kernel driver looks whether the channel still runs
-            if self._vendor_accesses:
-                # The kernel driver looks whether the channel is active, each time.
-                self._window.read32(self._control_at)
             moved = ((word >> self._processed_shift) - self.processed) & self._mask
             if moved > self.available - self.processed:
                 return self._overrun(word)
