@@ -71,11 +71,12 @@ def test_device_information(make_host: Any) -> None:
 
 
 def test_hw_consts(make_host: Any) -> None:
-    assert make_host().ask(72).hex() == (
+    recorded = make_host(hw_consts={"outbound_data_stream_size": 16384})
+    assert recorded.ask(72).hex() == (
         "000000020000000100000000000000480000000000000000000000010000001308000000ff3f0040f83f004000000100080000"
     )
     other = make_host(hw_consts={"should_optimize_credits": 0})
-    assert other.ok(72)[0].hex() == "08000000ff3f0040f83f004000000000080000"
+    assert other.ok(72)[0].hex() == "08000000ff3f0040f83f008000000000080000"
 
 
 def test_memory(host: Any) -> None:

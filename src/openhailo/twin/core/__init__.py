@@ -2,6 +2,7 @@
 
 from .kernel import Kernel, StreamPort
 from .neural import PRELIMINARY, NeuralCore
+from .onnx import make_session, make_session_options
 from .pattern import PatternReference
 from .program import IoRecord, Program, parse_program
 from .reference import FrameInfo, OutputStream, Reference, ReferenceKernel, ReferenceRun
@@ -19,5 +20,7 @@ __all__ = [
     "ReferenceKernel",
     "ReferenceRun",
     "StreamPort",
+    "make_session",
+    "make_session_options",
     "parse_program",
 ]

@@ -16,7 +16,7 @@ from .program import IoRecord, Program
 
 #: A batch moves at most this many frame bytes: beyond it the work of one frame dwarfs the cost of a call, and several
 #: frames at a time only push each other out of the processor's caches.
-BATCH_BUDGET_BYTES = 256 * 1024
+BATCH_BUDGET_BYTES = 1024 * 1024
 MAX_BATCH = 32
 
 _TENSOR_TYPES: dict[str, np.dtype[Any]] = {"tensor(uint8)": np.dtype(np.uint8), "tensor(uint16)": np.dtype("<u2")}

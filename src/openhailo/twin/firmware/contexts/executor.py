@@ -11,7 +11,7 @@ from openhailo.twin.firmware.refusal import Refused
 
 from .debug import Debugger
 from .handlers import HANDLERS, Wait
-from .lists import REPEATED, ListFault, Step
+from .lists import ListFault, Step
 from .pump import BAD_CONFIG, CHANNEL_FAILED
 from .run import Run
 from .store import PRELIMINARY, Context
@@ -93,17 +93,14 @@ class Executor:
         if preliminary is not None:
             yield from self._context(preliminary)
         while True:
-            waited = False
+            before = self._run.pump.frames_computed
             for context in application.dynamic:
-                for wait in self._context(context):
-                    waited = True
-                    yield wait
+                yield from self._context(context)
                 if not self._run.is_batch_done():
-                    waited = True
                     yield self._run.is_batch_done
             self._run.batch_counter += 1
-            if not waited:
-                # A cycle that waits for nothing would spin for ever: there is nothing to do until the next command.
+            if self._run.pump.frames_computed == before:
+                # A cycle that moves no frame would spin for ever: there is nothing to do until the next command.
                 yield _never
 
     def _context(self, context: Context) -> Iterator[Wait]:
@@ -165,6 +162,3 @@ def _is_due(now_ns: Callable[[], int], due_ns: int) -> bool:
 
 def _never() -> bool:
     return False
-
-
-assert REPEATED not in HANDLERS, "repeated blocks are unfolded by the parser"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from openhailo.twin.board import ChannelFault
 from openhailo.twin.core import NeuralCore
 from openhailo.twin.firmware.logs import CORE_CPU, ERROR, INFO
 from openhailo.twin.firmware.parts import Parts
@@ -19,7 +18,7 @@ from .pump import Pump
 from .run import Run
 from .store import ACTIVATION, BATCH_SWITCHING, Application, ApplicationStore
 
-RESET, ENABLED, PAUSED = range(3)
+RESET, ENABLED = range(2)
 #: From the answer to ENABLED to the first preliminary action: the list runs after the answer (context-switch.md 15).
 PRELIMINARY_DELAY_NS = 1_000
 _CS = "CONTEXT_SWITCH_STATUS_"
@@ -215,6 +214,3 @@ class ContextSwitch:
             "run": self._run.snapshot() if self._run is not None else None,
             **self.debugger.snapshot(),
         }
-
-
-__all__ = ["ENABLED", "PAUSED", "RESET", "ChannelFault", "ContextSwitch"]

@@ -131,6 +131,7 @@ class Pump:
         self._job: tuple[Flow, Kernel, int] | None = None
         self._pulled_ns = 0
         self.latency_ns = 0
+        self.frames_computed = 0
 
     def open(self, flow: Flow) -> None:
         """Let ``flow`` be what runs; a computation of the one before is dropped when it ends."""
@@ -243,6 +244,7 @@ class Pump:
             return
         self.latency_ns = self._board.clock.now_ns() - self._pulled_ns
         flow.computed += frames
+        self.frames_computed += frames
         flow.ready = frames
         for lane in flow.lanes_out:
             lane.next = 0

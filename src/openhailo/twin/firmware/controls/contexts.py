@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from openhailo.twin.firmware.contexts.machine import ContextSwitch
-from openhailo.twin.firmware.contexts.store import DYNAMIC, FIRST_DYNAMIC
+from openhailo.twin.firmware.contexts.store import DYNAMIC
 from openhailo.twin.firmware.parts import Handler, Parts
 from openhailo.twin.firmware.refusal import Refused
 
@@ -138,6 +138,3 @@ class ContextControls:
     def snapshot(self) -> dict[str, Any]:
         """Return the stored applications, the running one, and the debugger's settings."""
         return {"dataflow_interrupt": self.dataflow_interrupt, **self._machine.snapshot()}
-
-
-assert FIRST_DYNAMIC == 3, "context-switch.md 3"
