@@ -144,8 +144,11 @@ class NetworkControls(ControlCaller):
         return self._hw_infer(HwInferState.START, application_index, dynamic_batch_size, batch_count, infos, mode)
 
     def stop_hw_infer(self) -> HwInferResult:
-        """Stop a run of `start_hw_infer` and return what it measured."""
-        return self._hw_infer(HwInferState.STOP, 0, 0, 0, [], BoundaryChannelMode.DESC)
+        """Stop a run of `start_hw_infer` and return what it measured.
+
+        Batch size and count mean nothing here; the vendor's library sends ones.
+        """
+        return self._hw_infer(HwInferState.STOP, 0, 1, 1, [], BoundaryChannelMode.DESC)
 
     def signal_cache_updated(self) -> None:
         """Tell the firmware that the host moved a cache offset."""

@@ -217,8 +217,8 @@ class ChipLink(Protocol):
         """Return the oldest notification's payload, waiting up to ``timeout_s``; None when there is none."""
         ...
 
-    def read_log(self, cpu: int) -> bytes:
-        """Return and consume the firmware log of ``cpu`` (at most 4088 bytes)."""
+    def read_log(self, cpu: int, limit_bytes: int | None = None) -> bytes:
+        """Return and consume the firmware log of ``cpu`` (at most 4088 bytes), or its first ``limit_bytes``."""
         ...
 
     def soft_reset(self) -> None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 #: Notifications kept for a reader; the oldest are dropped beyond it.
 QUEUE_DEPTH = 256
 
-#: What the kernel driver hands out at a time (driver.md 4.2).
-VENDOR_LOG_BYTES = 512
-
 
 class NotificationBox:
     """The device-to-host buffer in BAR4 and the queue behind it."""
@@ -84,7 +81,8 @@ def read_log(window: Window, spec: ChipSpec, cpu: int, limit_bytes: int | None =
     first = min(count, size_bytes - host)
     data = _read_span(window, base + header.size, host, host + first)
     data += _read_span(window, base + header.size, 0, count - first)
-    window.write32(base + header["host_offset"].offset, (host + count) % size_bytes)
+    if count:
+        window.write32(base + header["host_offset"].offset, (host + count) % size_bytes)
     return data
 
 

@@ -31,7 +31,7 @@ from .link import (
     LinkInfo,
 )
 from .mailbox import Mailbox
-from .notifications import VENDOR_LOG_BYTES, NotificationBox, read_log
+from .notifications import NotificationBox, read_log
 from .state import LinkState, StateMachine
 from .vdma import Channel
 
@@ -305,10 +305,9 @@ class PcieLink:
         box = self._hardware.notifications
         return self._hardware.hub.wait(box.take, timeout_s, wakeable=True)
 
-    def read_log(self, cpu: int) -> bytes:
-        """Return and consume the firmware log of ``cpu``."""
+    def read_log(self, cpu: int, limit_bytes: int | None = None) -> bytes:
+        """Return and consume the firmware log of ``cpu``, or its first ``limit_bytes``."""
         self._require_open("read_log")
-        limit_bytes = VENDOR_LOG_BYTES if self.options.vendor_accesses else None
         return read_log(self._hardware.window, self._spec, cpu, limit_bytes)
 
     # --- memory -------------------------------------------------------------------------------------------------

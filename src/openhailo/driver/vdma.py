@@ -100,6 +100,8 @@ class Channel:
 
         All of them are started, or none.
         """
+        if not transfers:
+            raise InputError(what="launch", detail="no transfer was given")
         with self._lock:
             if dlist is not self._list:
                 self._adopt(dlist, transfers[0])

@@ -526,6 +526,41 @@ def test_launch_refusals_leave_the_ring_alone(chip: FakeChip, link: PcieLink) ->
     assert link.launch(2, dlist, 2, [(buffer, 0, 512)]) == 1
 
 
+def test_several_transfers_cost_one_doorbell(chip: FakeChip, link: PcieLink) -> None:
+    dlist = running(chip, link, 2, count=8)
+    buffer = link.alloc_buffer(4096, TO)
+    frames = [[(buffer, 0, 784)], [(buffer, 1024, 784)], [(buffer, 2048, 784)]]
+    assert link.launch_many(2, dlist, 0, frames) == 6
+    assert chip.log == [("R", 2, 0x40, 3 << 11 | 1), ("W", 2, 0x40, 6 << 16 | 3 << 11 | 1)]
+    assert [d[:2] for d in chip.run_channel(2)] == [(512, 0x02), (272, 0x2E)] * 3
+    assert link.wait_channels(1 << 2, 1.0) == [ChannelEvent(2, 3)]
+
+
+def test_several_transfers_start_all_or_none(chip: FakeChip, link: PcieLink) -> None:
+    dlist = running(chip, link, 2, count=8)
+    buffer = link.alloc_buffer(4096, TO)
+    for frames, error in (
+        ([[(buffer, 0, 784)]] * 4, QueueFull),
+        ([[(buffer, 0, 784)], [(buffer, 4096, 784)]], InputError),
+        ([], InputError),
+    ):
+        with pytest.raises(error):
+            link.launch_many(2, dlist, 0, frames)
+    assert not [entry for entry in chip.log if entry[0] == "W"]
+    assert link.progress() == {2: (0, 0)}
+    assert link.launch(2, dlist, 0, [(buffer, 0, 784)]) == 2
+
+
+def test_the_vendor_option_rings_for_each_transfer() -> None:
+    chip = FakeChip()
+    options = LinkOptions(clock=chip.clock, pause=chip.clock.sleep, vendor_accesses=True)
+    with PcieLink(chip, options=options) as link:
+        dlist = running(chip, link, 2, count=8)
+        buffer = link.alloc_buffer(784, TO)
+        assert link.launch_many(2, dlist, 0, [[(buffer, 0, 784)]] * 2) == 4
+        assert [value >> 16 for kind, _, _, value in chip.log if kind == "W"] == [2, 4]
+
+
 def test_one_descriptor_always_stays_free(chip: FakeChip, link: PcieLink) -> None:
     dlist = running(chip, link, 2, count=8)
     buffer = link.alloc_buffer(512, TO)
