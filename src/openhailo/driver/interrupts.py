@@ -218,7 +218,8 @@ class InterruptHub:
             if not arrived:
                 with self._lock:
                     woken, self._wake_sent = self._wake_sent, False
-            if not woken:
+            # The kernel driver's handler runs for messages only.
+            if arrived or not (woken or self._exact):
                 self.service()
             return not arrived and not woken
         finally:

@@ -126,7 +126,7 @@ class Firmware:
             control = self._find(cpu, head)
             scripted = self._next_scripted(head.opcode)
             if scripted is None or _succeeds(scripted):
-                values = self._execute(control, head, request)
+                values = self._execute(control, head, request, must_succeed=scripted is None)
             if scripted is not None:
                 return scripted or None
         except Refused as refusal:
@@ -137,14 +137,22 @@ class Firmware:
         status = self._board.faults.control_status.get(head.opcode, status)
         return build_response(self._board.spec, head, control, values or {}, status)
 
-    def _execute(self, control: Control, head: Request, request: bytes) -> Mapping[str, Any] | None:
+    def _execute(
+        self, control: Control, head: Request, request: bytes, *, must_succeed: bool
+    ) -> Mapping[str, Any] | None:
+        """Parse and carry out; the recorded device of a scripted answer may have accepted what this one cannot."""
         args = parse_parameters(self._board.spec, control, head, request)
         self._received[control.name] = args
         if head.opcode in self._board.faults.control_status:
             return None
         self.parts.log.line(control.cpu, DEBUG, control.name)
         self.health.look()
-        return self.handlers[control.name](args)
+        try:
+            return self.handlers[control.name](args)
+        except Refused:
+            if must_succeed:
+                raise
+            return None
 
     def _bad_mailbox(self, request: bytes) -> str:
         """The chip says that digest or length were wrong; over-long requests arrive cut."""
