@@ -1,0 +1,1 @@
+"""Literal requests, answers, actions and events."""

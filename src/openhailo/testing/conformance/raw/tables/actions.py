@@ -1,0 +1,468 @@
+"""Every action once, and repeated blocks of every type (context-switch.md 4, 5, 6, 7, 8, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from openhailo.testing.conformance.raw.exchange import unhex
+
+
+class Action(NamedTuple):
+    """An action: its number, its payload as bytes, and what they mean."""
+
+    number: int
+    name: str
+    payload: bytes
+    fields: Mapping[str, Any]
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        0, "FETCH_CFG_CHANNEL_DESCRIPTORS", unhex("010203"), {"descriptors_count": 513, "packed_vdma_channel_id": 3}
+    ),
+    Action(
+        1,
+        "TRIGGER_SEQUENCER",
+        unhex("0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f30313233343536"),
+        {
+            "cluster_index": 11,
+            "sequencer_config": {
+                "initial_l3_cut": 12,
+                "initial_l3_offset": 0xE0D,
+                "active_apu": 0x1211100F,
+                "active_ia": 0x16151413,
+                "active_sc": 0x1E1D1C1B1A191817,
+                "active_l2": 0x262524232221201F,
+                "l2_offset_0": 0x2E2D2C2B2A292827,
+                "l2_offset_1": 0x363534333231302F,
+            },
+        },
+    ),
+    Action(
+        2,
+        "FETCH_DATA_FROM_VDMA_CHANNEL",
+        unhex("3e3f40414243444546"),
+        {
+            "packed_vdma_channel_id": 62,
+            "stream_index": 63,
+            "network_index": 64,
+            "frame_periph_size": 0x44434241,
+            "credit_type": 69,
+            "host_buffer_type": 70,
+        },
+    ),
+    Action(3, "ENABLE_LCU_DEFAULT", unhex("4e4f"), {"packed_lcu_id": 78, "network_index": 79}),
+    Action(
+        4,
+        "ENABLE_LCU_NON_DEFAULT",
+        unhex("5758595a5b5c5d5e"),
+        {"packed_lcu_id": 87, "network_index": 88, "kernel_done_address": 0x5A59, "kernel_done_count": 0x5E5D5C5B},
+    ),
+    Action(5, "DISABLE_LCU", unhex("66"), {"packed_lcu_id": 102}),
+    Action(
+        6,
+        "ACTIVATE_BOUNDARY_INPUT",
+        unhex("6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f9091929394959697"),
+        {
+            "packed_vdma_channel_id": 110,
+            "stream_index": 111,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0x7170,
+                "core_buffers_per_frame": 0x7372,
+                "periph_bytes_per_buffer": 0x7574,
+                "periph_buffers_per_frame": 0x7776,
+                "feature_padding_payload": 0x7978,
+                "buffer_padding_payload": 0x7D7C7B7A,
+                "buffer_padding": 0x7F7E,
+                "is_core_hw_padding_config_in_dfc": 128,
+            },
+            "host_buffer_info": {
+                "buffer_type": 129,
+                "dma_address": 0x8988878685848382,
+                "desc_page_size": 0x8B8A,
+                "total_desc_count": 0x8F8E8D8C,
+                "bytes_in_pattern": 0x93929190,
+            },
+            "initial_credit_size": 0x97969594,
+        },
+    ),
+    Action(
+        7,
+        "ACTIVATE_BOUNDARY_OUTPUT",
+        unhex("9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5"),
+        {
+            "packed_vdma_channel_id": 159,
+            "stream_index": 160,
+            "network_index": 161,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0xA3A2,
+                "core_buffers_per_frame": 0xA5A4,
+                "periph_bytes_per_buffer": 0xA7A6,
+                "periph_buffers_per_frame": 0xA9A8,
+                "feature_padding_payload": 0xABAA,
+                "buffer_padding_payload": 0xAFAEADAC,
+                "buffer_padding": 0xB1B0,
+                "is_core_hw_padding_config_in_dfc": 178,
+            },
+            "host_buffer_info": {
+                "buffer_type": 179,
+                "dma_address": 0xBBBAB9B8B7B6B5B4,
+                "desc_page_size": 0xBDBC,
+                "total_desc_count": 0xC1C0BFBE,
+                "bytes_in_pattern": 0xC5C4C3C2,
+            },
+        },
+    ),
+    Action(
+        8,
+        "ACTIVATE_INTER_CONTEXT_INPUT",
+        unhex("cdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7"),
+        {
+            "packed_vdma_channel_id": 205,
+            "stream_index": 206,
+            "network_index": 207,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0xD1D0,
+                "core_buffers_per_frame": 0xD3D2,
+                "periph_bytes_per_buffer": 0xD5D4,
+                "periph_buffers_per_frame": 0xD7D6,
+                "feature_padding_payload": 0xD9D8,
+                "buffer_padding_payload": 0xDDDCDBDA,
+                "buffer_padding": 0xDFDE,
+                "is_core_hw_padding_config_in_dfc": 224,
+            },
+            "host_buffer_info": {
+                "buffer_type": 225,
+                "dma_address": 0xE9E8E7E6E5E4E3E2,
+                "desc_page_size": 0xEBEA,
+                "total_desc_count": 0xEFEEEDEC,
+                "bytes_in_pattern": 0xF3F2F1F0,
+            },
+            "initial_credit_size": 0xF7F6F5F4,
+        },
+    ),
+    Action(
+        9,
+        "ACTIVATE_INTER_CONTEXT_OUTPUT",
+        unhex("ff000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425"),
+        {
+            "packed_vdma_channel_id": 255,
+            "stream_index": 0,
+            "network_index": 1,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 770,
+                "core_buffers_per_frame": 0x504,
+                "periph_bytes_per_buffer": 0x706,
+                "periph_buffers_per_frame": 0x908,
+                "feature_padding_payload": 0xB0A,
+                "buffer_padding_payload": 0xF0E0D0C,
+                "buffer_padding": 0x1110,
+                "is_core_hw_padding_config_in_dfc": 18,
+            },
+            "host_buffer_info": {
+                "buffer_type": 19,
+                "dma_address": 0x1B1A191817161514,
+                "desc_page_size": 0x1D1C,
+                "total_desc_count": 0x21201F1E,
+                "bytes_in_pattern": 0x25242322,
+            },
+        },
+    ),
+    Action(
+        10,
+        "ACTIVATE_DDR_BUFFER_INPUT",
+        unhex("2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f5051525354555657"),
+        {
+            "packed_vdma_channel_id": 45,
+            "stream_index": 46,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0x302F,
+                "core_buffers_per_frame": 0x3231,
+                "periph_bytes_per_buffer": 0x3433,
+                "periph_buffers_per_frame": 0x3635,
+                "feature_padding_payload": 0x3837,
+                "buffer_padding_payload": 0x3C3B3A39,
+                "buffer_padding": 0x3E3D,
+                "is_core_hw_padding_config_in_dfc": 63,
+            },
+            "host_buffer_info": {
+                "buffer_type": 64,
+                "dma_address": 0x4847464544434241,
+                "desc_page_size": 0x4A49,
+                "total_desc_count": 0x4E4D4C4B,
+                "bytes_in_pattern": 0x5251504F,
+            },
+            "initial_credit_size": 0x56555453,
+            "connected_d2h_packed_vdma_channel_id": 87,
+        },
+    ),
+    Action(
+        11,
+        "ACTIVATE_DDR_BUFFER_OUTPUT",
+        unhex("5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788"),
+        {
+            "packed_vdma_channel_id": 95,
+            "stream_index": 96,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0x6261,
+                "core_buffers_per_frame": 0x6463,
+                "periph_bytes_per_buffer": 0x6665,
+                "periph_buffers_per_frame": 0x6867,
+                "feature_padding_payload": 0x6A69,
+                "buffer_padding_payload": 0x6E6D6C6B,
+                "buffer_padding": 0x706F,
+                "is_core_hw_padding_config_in_dfc": 113,
+            },
+            "host_buffer_info": {
+                "buffer_type": 114,
+                "dma_address": 0x7A79787776757473,
+                "desc_page_size": 0x7C7B,
+                "total_desc_count": 0x807F7E7D,
+                "bytes_in_pattern": 0x84838281,
+            },
+            "buffered_rows_count": 0x88878685,
+        },
+    ),
+    Action(
+        12,
+        "DEACTIVATE_VDMA_CHANNEL",
+        unhex("9091929394959697"),
+        {
+            "packed_vdma_channel_id": 144,
+            "edge_layer_direction": 145,
+            "check_host_empty_num_available": 146,
+            "host_buffer_type": 147,
+            "initial_credit_size": 0x97969594,
+        },
+    ),
+    Action(
+        13,
+        "CHANGE_VDMA_TO_STREAM_MAPPING",
+        unhex("9fa0a1"),
+        {"packed_vdma_channel_id": 159, "stream_index": 160, "is_dummy_stream": 161},
+    ),
+    Action(
+        14,
+        "ADD_DDR_PAIR_INFO",
+        unhex("a9aaabacadaeafb0b1"),
+        {
+            "h2d_packed_vdma_channel_id": 169,
+            "d2h_packed_vdma_channel_id": 170,
+            "network_index": 171,
+            "descriptors_per_frame": 0xAFAEADAC,
+            "programmed_descriptors_count": 0xB1B0,
+        },
+    ),
+    Action(15, "DDR_BUFFERING_START", b"", {}),
+    Action(16, "LCU_INTERRUPT", unhex("c0"), {"packed_lcu_id": 192}),
+    Action(17, "SEQUENCER_DONE_INTERRUPT", unhex("c8"), {"sequencer_index": 200}),
+    Action(
+        18,
+        "INPUT_CHANNEL_TRANSFER_DONE_INTERRUPT",
+        unhex("d0d1d2d3d4"),
+        {
+            "packed_vdma_channel_id": 208,
+            "stream_index": 209,
+            "network_index": 210,
+            "is_inter_context": 211,
+            "host_buffer_type": 212,
+        },
+    ),
+    Action(
+        19,
+        "OUTPUT_CHANNEL_TRANSFER_DONE_INTERRUPT",
+        unhex("dcdddedfe0"),
+        {
+            "packed_vdma_channel_id": 220,
+            "stream_index": 221,
+            "network_index": 222,
+            "is_inter_context": 223,
+            "host_buffer_type": 224,
+        },
+    ),
+    Action(20, "MODULE_CONFIG_DONE_INTERRUPT", unhex("e8"), {"module_index": 232}),
+    Action(21, "APPLICATION_CHANGE_INTERRUPT", b"", {}),
+    Action(
+        22,
+        "ACTIVATE_CFG_CHANNEL",
+        unhex("f7f8f9fafbfcfdfeff000102030405060708090a0b"),
+        {
+            "packed_vdma_channel_id": 247,
+            "config_stream_index": 248,
+            "host_buffer_info": {
+                "buffer_type": 249,
+                "dma_address": 0x100FFFEFDFCFBFA,
+                "desc_page_size": 770,
+                "total_desc_count": 0x7060504,
+                "bytes_in_pattern": 0xB0A0908,
+            },
+        },
+    ),
+    Action(23, "DEACTIVATE_CFG_CHANNEL", unhex("1314"), {"packed_vdma_channel_id": 19, "config_stream_index": 20}),
+    Action(
+        25,
+        "WAIT_FOR_DMA_IDLE_ACTION",
+        unhex("1c1d1e1f"),
+        {"packed_vdma_channel_id": 28, "stream_index": 29, "is_inter_context": 30, "host_buffer_type": 31},
+    ),
+    Action(
+        26,
+        "WAIT_FOR_NMS",
+        unhex("2728292a2b2c"),
+        {
+            "aggregator_index": 39,
+            "pred_cluster_ob_index": 40,
+            "pred_cluster_ob_cluster_index": 41,
+            "pred_cluster_ob_interface": 42,
+            "succ_prepost_ob_index": 43,
+            "succ_prepost_ob_interface": 44,
+        },
+    ),
+    Action(27, "FETCH_CCW_BURSTS", unhex("343536"), {"ccw_bursts": 0x3534, "config_stream_index": 54}),
+    Action(
+        28,
+        "VALIDATE_VDMA_CHANNEL",
+        unhex("3e3f404142434445"),
+        {
+            "packed_vdma_channel_id": 62,
+            "edge_layer_direction": 63,
+            "check_host_empty_num_available": 64,
+            "host_buffer_type": 65,
+            "initial_credit_size": 0x45444342,
+        },
+    ),
+    Action(29, "BURST_CREDITS_TASK_START", b"", {}),
+    Action(30, "BURST_CREDITS_TASK_RESET", b"", {}),
+    Action(31, "DDR_BUFFERING_RESET", b"", {}),
+    Action(
+        32,
+        "OPEN_BOUNDARY_INPUT_CHANNEL",
+        unhex("62636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d"),
+        {
+            "packed_vdma_channel_id": 98,
+            "host_buffer_info": {
+                "buffer_type": 99,
+                "dma_address": 0x6B6A696867666564,
+                "desc_page_size": 0x6D6C,
+                "total_desc_count": 0x71706F6E,
+                "bytes_in_pattern": 0x75747372,
+            },
+            "stream_index": 118,
+            "network_index": 119,
+            "periph_bytes_per_buffer": 0x7978,
+            "frame_periph_size": 0x7D7C7B7A,
+        },
+    ),
+    Action(
+        33,
+        "OPEN_BOUNDARY_OUTPUT_CHANNEL",
+        unhex("85868788898a8b8c8d8e8f909192939495969798"),
+        {
+            "packed_vdma_channel_id": 133,
+            "host_buffer_info": {
+                "buffer_type": 134,
+                "dma_address": 0x8E8D8C8B8A898887,
+                "desc_page_size": 0x908F,
+                "total_desc_count": 0x94939291,
+                "bytes_in_pattern": 0x98979695,
+            },
+        },
+    ),
+    Action(
+        34,
+        "ENABLE_NMS",
+        unhex("a0a1a2a3a4a5a6"),
+        {
+            "nms_unit_index": 160,
+            "network_index": 161,
+            "number_of_classes": 0xA3A2,
+            "burst_size": 0xA5A4,
+            "division_factor": 166,
+        },
+    ),
+    Action(
+        35,
+        "WRITE_DATA_BY_TYPE",
+        unhex("aeafb0b1b2b3b4b5b6b7b8b9babbbc"),
+        {
+            "address": 0xB1B0AFAE,
+            "data_type": 178,
+            "data": 0xB6B5B4B3,
+            "shift": 183,
+            "mask": 0xBBBAB9B8,
+            "network_index": 188,
+        },
+    ),
+    Action(
+        36,
+        "SWITCH_LCU_BATCH",
+        unhex("c4c5c6c7c8c9"),
+        {"packed_lcu_id": 196, "network_index": 197, "kernel_done_count": 0xC9C8C7C6},
+    ),
+    Action(37, "CHANGE_BOUNDARY_INPUT_BATCH", unhex("d1"), {"packed_vdma_channel_id": 209}),
+    Action(38, "PAUSE_VDMA_CHANNEL", unhex("d9da"), {"packed_vdma_channel_id": 217, "edge_layer_direction": 218}),
+    Action(39, "RESUME_VDMA_CHANNEL", unhex("e2e3"), {"packed_vdma_channel_id": 226, "edge_layer_direction": 227}),
+    Action(
+        40,
+        "ACTIVATE_CACHE_INPUT",
+        unhex("ebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f101112131415"),
+        {
+            "packed_vdma_channel_id": 235,
+            "stream_index": 236,
+            "network_index": 237,
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0xEFEE,
+                "core_buffers_per_frame": 0xF1F0,
+                "periph_bytes_per_buffer": 0xF3F2,
+                "periph_buffers_per_frame": 0xF5F4,
+                "feature_padding_payload": 0xF7F6,
+                "buffer_padding_payload": 0xFBFAF9F8,
+                "buffer_padding": 0xFDFC,
+                "is_core_hw_padding_config_in_dfc": 254,
+            },
+            "host_buffer_info": {
+                "buffer_type": 255,
+                "dma_address": 0x706050403020100,
+                "desc_page_size": 0x908,
+                "total_desc_count": 0xD0C0B0A,
+                "bytes_in_pattern": 0x11100F0E,
+            },
+            "initial_credit_size": 0x15141312,
+        },
+    ),
+    Action(
+        41,
+        "ACTIVATE_CACHE_OUTPUT",
+        unhex("1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445"),
+        {
+            "stream_reg_info": {
+                "core_bytes_per_buffer": 0x1E1D,
+                "core_buffers_per_frame": 0x201F,
+                "periph_bytes_per_buffer": 0x2221,
+                "periph_buffers_per_frame": 0x2423,
+                "feature_padding_payload": 0x2625,
+                "buffer_padding_payload": 0x2A292827,
+                "buffer_padding": 0x2C2B,
+                "is_core_hw_padding_config_in_dfc": 45,
+            },
+            "host_buffer_info": {
+                "buffer_type": 46,
+                "dma_address": 0x363534333231302F,
+                "desc_page_size": 0x3837,
+                "total_desc_count": 0x3C3B3A39,
+                "bytes_in_pattern": 0x403F3E3D,
+            },
+            "batch_size": 0x4241,
+            "packed_vdma_channel_id": 67,
+            "stream_index": 68,
+            "network_index": 69,
+        },
+    ),
+    Action(42, "WAIT_FOR_CACHE_UPDATED", b"", {}),
+    Action(43, "SLEEP", unhex("54555657"), {"sleep_time": 0x57565554}),
+    Action(44, "HALT", b"", {}),
+)
+
+#: Types that may be folded into a repeated block; all others must be refused in one.
+REPEATABLE = frozenset({0, 1, 3, 4, 5, 13, 14, 34, 36})

@@ -1,0 +1,341 @@
+"""The device under test, and what is known of it.
+
+A check gets a `Rig` and asks it for what it declared to need. A board offers a link and perhaps its bare function; the
+twin offers everything. Capabilities:
+
+============  =========================================================================================================
+link          always: ``rig.link`` and ``rig.client``
+function      ``rig.open_function()`` gives the bare PCI function, with firmware running and no driver on it
+fresh         ``rig.fresh(...)`` makes another device: cold, of another version, with scripted answers
+expected      ``rig.expected``: what the device was configured to answer, and ``rig.hw_consts``
+faults        ``rig.faults`` breaks things on purpose
+sensors       ``rig.sensors`` sets temperatures and power
+state         ``rig.state()``: what the firmware holds, and events that only hardware would cause
+clock         time is virtual: ``rig.advance`` moves it, ``rig.now_s`` tells it
+programs      the core executes this project's programs
+============  =========================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from openhailo.bus.protocols import PciFunction
+from openhailo.driver.control import FirmwareClient
+from openhailo.driver.link import ChipLink
+from openhailo.driver.pcie_link import LinkOptions, PcieLink
+from openhailo.spec.chip import CHIP, ChipSpec
+
+if TYPE_CHECKING:
+    from openhailo.twin.facade import Twin
+    from openhailo.twin.faults import Faults
+    from openhailo.twin.firmware import FirmwareConfig
+    from openhailo.twin.sensors import Sensors
+
+ALL = frozenset({"link", "function", "fresh", "expected", "faults", "sensors", "state", "clock", "programs"})
+
+
+class Lacking(Exception):
+    """A check used something that it did not declare, or that this rig does not have."""
+
+    def __init__(self, capability: str) -> None:
+        self.capability = capability
+        super().__init__(f"this rig has no {capability}")
+
+
+class Rig:
+    """A rig around an open link: what a board offers."""
+
+    capabilities: frozenset[str] = frozenset({"link"})
+
+    def __init__(self, link: ChipLink | None, spec: ChipSpec = CHIP) -> None:
+        self._link, self._spec = link, spec
+        self._client: FirmwareClient | None = None
+
+    @property
+    def link(self) -> ChipLink:
+        """The link to the device."""
+        if self._link is None:
+            self._link = self._open_link()
+        return self._link
+
+    @property
+    def client(self) -> FirmwareClient:
+        """The typed client of its firmware."""
+        if self._client is None:
+            self._client = FirmwareClient(self.link, self._spec)
+        return self._client
+
+    @property
+    def spec(self) -> ChipSpec:
+        """The declaration that the host's side goes by."""
+        return self._spec
+
+    def _open_link(self) -> ChipLink:
+        raise Lacking("link")
+
+    def open_function(self) -> PciFunction:
+        """Return the bare PCI function; the link is closed for it."""
+        raise Lacking("function")
+
+    def fresh(self, **changes: Any) -> Rig:
+        """Return a rig around another device; the caller closes it."""
+        raise Lacking("fresh")
+
+    @property
+    def expected(self) -> FirmwareConfig:
+        """What the device was configured to answer."""
+        raise Lacking("expected")
+
+    @property
+    def faults(self) -> Faults:
+        """What is broken; set its attributes."""
+        raise Lacking("faults")
+
+    @property
+    def sensors(self) -> Sensors:
+        """The board's sensors; set them."""
+        raise Lacking("sensors")
+
+    def state(self) -> dict[str, Any]:
+        """Return what the firmware holds, by family."""
+        raise Lacking("state")
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Have the firmware send an event."""
+        raise Lacking("state")
+
+    def log(self, cpu: int, data: bytes) -> None:
+        """Have the firmware write to a log ring."""
+        raise Lacking("state")
+
+    def bind(self, compute: Callable[[Mapping[int, memoryview]], Mapping[int, bytes]]) -> None:
+        """Let ``compute`` (frames by input stream -> frames by output stream) stand for silicon's arithmetic."""
+        raise Lacking("state")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        raise Lacking("clock")
+
+    @property
+    def now_s(self) -> float:
+        """The present on the device's clock."""
+        raise Lacking("clock")
+
+    def reset(self) -> None:
+        """Bring a device that others will use as well back to a known state."""
+        self.client.reset_applications()
+        self.client.clear_configured_apps()
+
+    def close(self) -> None:
+        """Leave the device. Idempotent."""
+        if self._link is not None:
+            self._link.close()
+        self._link = self._client = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FunctionRig(Rig):
+    """A rig around a bare PCI function that this process owns."""
+
+    capabilities = frozenset({"link"})
+
+    def __init__(self, function: PciFunction, *, firmware: bytes | None = None) -> None:
+        super().__init__(PcieLink(function, firmware=firmware))
+
+
+@dataclass(frozen=True)
+class TwinSetup:
+    """How a twin is made for a check.
+
+    ``spec`` is the twin's declaration and ``host_spec`` the driver's: tests bend one of them. ``firmware`` is what it
+    answers, by default `openhailo.testing.reference`; ``answers`` replaces whole responses by opcode.
+    """
+
+    arch: str = "hailo8"
+    version: tuple[int, int, int] | None = None
+    booted: bool = True
+    spec: ChipSpec = CHIP
+    host_spec: ChipSpec = CHIP
+    firmware: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    image: bytes | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TwinRig(Rig):
+    """A rig around a twin of its own: everything can be asked, and time is virtual."""
+
+    capabilities = ALL
+
+    def __init__(self, setup: TwinSetup | None = None) -> None:
+        setup = setup or TwinSetup()
+        super().__init__(None, setup.host_spec)
+        self.setup = setup
+        self._twin: Twin | None = None
+        self._function: PciFunction | None = None
+
+    @property
+    def twin(self) -> Twin:
+        """The twin, made at first use; its sensors stand still at known values."""
+        if self._twin is None:
+            self._twin = self._make_twin()
+        return self._twin
+
+    def _make_twin(self) -> Twin:
+        from openhailo.twin.clock import SteppedClock
+        from openhailo.twin.facade import Twin
+
+        from . import reference
+
+        setup = self.setup
+        twin = Twin(
+            setup.arch,
+            firmware_version=setup.version,
+            clock=SteppedClock(),
+            spec=setup.spec,
+            booted=setup.booted,
+            options={"firmware": self.expected},
+        )
+        twin.sensors.set_power(reference.POWER_W)
+        twin.sensors.set_temperature(*reference.TEMPERATURE_C)
+        return twin
+
+    @property
+    def expected(self) -> FirmwareConfig:
+        """What the twin was configured to answer."""
+        from . import reference
+
+        setup = self.setup
+        changes: dict[str, Any] = dict(setup.firmware)
+        if setup.version is not None:
+            changes["version"] = setup.version
+        if setup.answers:
+            changes["scripted_responses"] = dict(setup.answers)
+        return replace(reference.FIRMWARE, arch=setup.arch, **changes)
+
+    @property
+    def link_options(self) -> LinkOptions:
+        """Options that put the driver on the twin's clock."""
+        return LinkOptions(clock=lambda: self.now_s, pause=self.advance, **dict(self.setup.options))
+
+    def _open_link(self) -> ChipLink:
+        return self.open_link()
+
+    def open_link(self, firmware: bytes | None = None) -> PcieLink:
+        """Open the driver on the twin; a link that is open already is closed first."""
+        self.close_link()
+        link = PcieLink(
+            self._bare(),
+            spec=self.setup.host_spec,
+            firmware=firmware if firmware is not None else self.setup.image,
+            options=self.link_options,
+        )
+        self._link = link
+        return link
+
+    def close_link(self) -> None:
+        """Close the driver and leave the twin as it is."""
+        super().close()
+        if self._function is not None:
+            self._function.close()
+            self._function = None
+
+    def open_function(self) -> PciFunction:
+        """Return the bare PCI function; the link is closed for it."""
+        self.close_link()
+        self._function = self._bare()
+        return self._function
+
+    def _bare(self) -> PciFunction:
+        return cast(PciFunction, self.twin.function())
+
+    def fresh(self, **changes: Any) -> TwinRig:
+        """Return a rig around another twin; ``changes`` are fields of `TwinSetup`."""
+        return TwinRig(replace(self.setup, **changes))
+
+    @property
+    def faults(self) -> Faults:
+        """What is broken; set its attributes."""
+        return self.twin.faults
+
+    @property
+    def sensors(self) -> Sensors:
+        """The board's sensors; set them."""
+        return self.twin.sensors
+
+    def state(self) -> dict[str, Any]:
+        """Return what the firmware holds, by family."""
+        return self.twin.state()
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Have the firmware send an event that only hardware would cause."""
+        from openhailo.twin.firmware import Firmware
+
+        firmware = self.twin.firmware
+        assert isinstance(firmware, Firmware), "a rig's twin has real firmware"
+        with self.twin.chip.loop.lock:
+            firmware.parts.notifier.emit(event, **fields)
+
+    def log(self, cpu: int, data: bytes) -> None:
+        """Have the firmware write to a log ring."""
+        with self.twin.chip.loop.lock:
+            self.twin.chip.write_log(cpu, data)
+
+    def bind(self, compute: Callable[[Mapping[int, memoryview]], Mapping[int, bytes]]) -> None:
+        """Let ``compute`` (frames by input stream -> frames by output stream) stand for silicon's arithmetic."""
+        from openhailo.twin.firmware import Firmware
+
+        firmware = self.twin.firmware
+        assert isinstance(firmware, Firmware), "a rig's twin has real firmware"
+        firmware.core.bind_reference(lambda inputs, _frame: compute(inputs))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what falls due meanwhile happens at the next access or wait."""
+        clock = self.twin.chip.clock
+        clock.advance_to(clock.now_ns() + round(seconds * 1e9))
+
+    @property
+    def now_s(self) -> float:
+        """The present on the twin's clock."""
+        return self.twin.chip.clock.now_ns() / 1e9
+
+    def reset(self) -> None:
+        """Nothing to do: every check has a twin of its own."""
+
+    def close(self) -> None:
+        """Take the twin down."""
+        self.close_link()
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
+
+
+@contextmanager
+def open_rig(name: str) -> Iterator[Rig]:
+    """Open the device ``name`` (``scheme:target``) as a rig; ``twin`` is the reference twin."""
+    if name in ("twin", "twin:"):
+        with TwinRig() as twin:
+            yield twin
+        return
+    from openhailo.bus.registry import open_endpoint
+
+    endpoint = open_endpoint(name)
+    if endpoint.link is not None:
+        rig: Rig = Rig(endpoint.link)
+    else:
+        assert endpoint.function is not None, "an endpoint has a function or a link"
+        rig = FunctionRig(endpoint.function, firmware=endpoint.firmware)
+    with rig:
+        yield rig
