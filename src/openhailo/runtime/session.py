@@ -30,6 +30,9 @@ from openhailo.spec.enums import ContextType
 from openhailo.spec.limits import MAX_CONFIG_CHANNELS, MAX_CONTEXTS, MAX_NETWORKS
 from openhailo.spec.vdma import VdmaRules
 
+#: Configuration that a network group may have in all its contexts; a small file can point at the same bytes many times.
+MAX_CONFIG_BYTES = 1 << 30
+
 
 @dataclass(frozen=True)
 class BoundaryChannel:
@@ -293,16 +296,22 @@ class Session:
             self._link.sync_buffer(buffer, offset, position - offset, True)
 
     def _list(self, count: int, page_size: int, *, circular: bool) -> DescriptorList:
+        limit = VdmaRules().max_descriptors
+        if count > limit:
+            raise DoesNotFit(resource="descriptors of a list", need=count, have=limit)
         dlist = self._link.create_descriptor_list(count, page_size, circular=circular)
         self._closables.append(dlist)
         return dlist
 
 
 def _check_limits(description: NetworkDescription) -> None:
+    operations = (description.preliminary, *description.contexts)
+    config_bytes = sum(fetch.size_bytes for context in operations for fetch in context.all_fetches())
     have = {
         "contexts": (len(description.contexts) + 3, MAX_CONTEXTS),
         "config channels": (description.config_channels, MAX_CONFIG_CHANNELS),
         "networks of a group": (description.networks, MAX_NETWORKS),
+        "configuration bytes": (config_bytes, MAX_CONFIG_BYTES),
     }
     for resource, (need, limit) in have.items():
         if need > limit:

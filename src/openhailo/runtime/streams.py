@@ -13,7 +13,7 @@ from openhailo.runtime.transforms import FramesCopy
 
 #: Frame memory of one stream: large frames get fewer slots than the descriptor ring would take.
 MAX_SLOT_BYTES = 16 << 20
-MIN_SLOTS = 4
+MIN_SLOTS = 2
 
 
 def slot_count(ring: Ring) -> int:

@@ -188,4 +188,5 @@ def test_slots_are_a_power_of_two_and_bounded_in_bytes():
     assert slot_count(Ring(784, 512, 128, 32)) == 32
     assert slot_count(Ring(519168, 512, 65536, 32)) == 32
     assert slot_count(Ring(4 << 20, 4096, 65536, 31)) == 4
+    assert slot_count(Ring(100 << 20, 4096, 65536, 2)) == 2
     assert slot_count(Ring(8, 64, 2, 1)) == 1

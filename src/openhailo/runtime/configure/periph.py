@@ -75,16 +75,16 @@ def _framing(layer: Layer, start: StreamRegisters, page_size: int, window: int) 
 
 def _largest(layer: Layer, row: int, frame: int, window: int, page_size: int) -> int:
     ceiling = min(MAX_PERIPH_BYTES, window, window - page_size - 1)
-    for size in range(align_up(row, 8), 0, -8):
-        if size <= ceiling and frame % size == 0:
+    for size in range(min(align_up(row, 8), ceiling & ~7), 0, -8):
+        if frame % size == 0:
             return size
     raise _no_framing(layer, f"no multiple of 8 divides a frame of {frame} bytes")
 
 
 def _largest_ddr(layer: Layer, row: int, window: int) -> int:
     ceiling = min(MAX_PERIPH_BYTES, window - 1)
-    for size in range(align_up(row, 512), 0, -512):
-        if size <= ceiling and layer.core_bytes_per_buffer % size == 0:
+    for size in range(min(align_up(row, 512), ceiling & ~511), 0, -512):
+        if layer.core_bytes_per_buffer % size == 0:
             return size
     raise _no_framing(layer, f"no multiple of 512 divides a row of {layer.core_bytes_per_buffer} bytes")
 
