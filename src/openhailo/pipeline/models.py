@@ -8,11 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openhailo.errors import AssetUnavailable, ModelInvalid
 from openhailo.pipeline.assets import ASSETS
 from openhailo.pipeline.catalogue import MODELS, PHOTOS, DemoModel
 from openhailo.pipeline.fetch import cache_dir, fetch
 from openhailo.pipeline.tasks import Task
+from openhailo.vision.images import load_image
 
 if TYPE_CHECKING:
     import onnx
@@ -73,6 +77,18 @@ def demo_photos(*, cache: Path | None = None, offline: bool = False) -> dict[str
     """
     paths = fetch([photo.asset for photo in PHOTOS.values()], cache=cache, offline=offline)
     return {name: paths[photo.asset] for name, photo in PHOTOS.items()}
+
+
+def demo_calibration(name: str, *, cache: Path | None = None, offline: bool = False) -> NDArray[np.uint8]:
+    """The demo photos as the model gets them: (N, height, width, 3) uint8, for the compiler's calibration.
+
+    Raises:
+        AssetUnavailable: unknown, or the photos cannot be fetched.
+        InputError: OpenCV, which reads pictures, is not installed.
+    """
+    preprocessing = find_model(name).preprocessing
+    photos = demo_photos(cache=cache, offline=offline).values()
+    return np.stack([preprocessing.apply(load_image(path))[0] for path in photos])
 
 
 def convert(model: DemoModel, files: dict[str, Path]) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from openhailo.errors import AssetUnavailable, ModelInvalid
 from openhailo.pipeline.assets import ASSETS
 from openhailo.pipeline.catalogue import MODELS, PHOTOS
 from openhailo.pipeline.efficientnet import build_efficientnet_lite0
-from openhailo.pipeline.models import convert, demo_model, demo_photos, demo_task, find_model
+from openhailo.pipeline.models import convert, demo_calibration, demo_model, demo_photos, demo_task, find_model
 from openhailo.vision.images import load_image
 
 onnx = pytest.importorskip("onnx")
@@ -108,6 +108,17 @@ def test_every_model_is_static_and_of_the_catalogue_s_size():
         assert not row.outputs or [value.name for value in model.graph.output] == list(row.outputs)
         for value in model.graph.output:
             assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
+
+
+@pytest.mark.slow
+def test_calibration_frames_are_what_the_network_gets():
+    try:
+        frames = demo_calibration("yolov3-tiny", offline=True)
+    except AssetUnavailable as missing:
+        pytest.skip(str(missing))
+    assert (frames.shape, frames.dtype) == ((4, 416, 416, 3), np.uint8)
+    assert (frames[:, :100] == 127).all()
+    assert frames[:, 200:216].std() > 10
 
 
 def test_rows_name_existing_assets():
