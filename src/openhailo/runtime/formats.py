@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhailo._units import align_up
-from openhailo.errors import InvalidHef, UnsupportedHef
+from openhailo.errors import InvalidHef
 from openhailo.spec.program import FormatOrder
 
-__all__ = ["DTYPES", "Array", "FormatOrder", "FormatType", "FrameLayout", "Quantization", "device_order", "user_shape"]
+__all__ = ["DTYPES", "Array", "FormatOrder", "FormatType", "FrameLayout", "Quantization", "user_shape"]
 
 
 class FormatType(IntEnum):
@@ -33,24 +33,6 @@ DTYPES: dict[FormatType, np.dtype[Any]] = {
     FormatType.FLOAT32: np.dtype("<f4"),
 }
 
-#: Compiler's format code -> (device order, default user order) (hef.md 7).
-DEVICE_ORDERS: dict[int, tuple[FormatOrder, FormatOrder]] = {
-    0: (FormatOrder.NHWC, FormatOrder.NHWC),
-    1: (FormatOrder.NHCW, FormatOrder.NHWC),
-    2: (FormatOrder.NC, FormatOrder.NC),
-    3: (FormatOrder.FCR, FormatOrder.FCR),
-    4: (FormatOrder.BAYER_RGB, FormatOrder.BAYER_RGB),
-    5: (FormatOrder.NHW, FormatOrder.NHW),
-    6: (FormatOrder.HAILO_NMS_ON_CHIP, FormatOrder.HAILO_NMS_BY_CLASS),
-    7: (FormatOrder.F8CR, FormatOrder.F8CR),
-    8: (FormatOrder.RGB888, FormatOrder.NHWC),
-    11: (FormatOrder.YUY2, FormatOrder.YUY2),
-    13: (FormatOrder.NHWC, FormatOrder.NHWC),
-    14: (FormatOrder.HAILO_YYUV, FormatOrder.NV12),
-    15: (FormatOrder.HAILO_YYVU, FormatOrder.NV21),
-    16: (FormatOrder.HAILO_YYYYUV, FormatOrder.I420),
-}
-
 #: Orders whose frames are planes of luma and chroma; `height` times `features` counts their rows (hef.md 7).
 PLANAR_YUV = frozenset(
     {
@@ -62,14 +44,6 @@ PLANAR_YUV = frozenset(
         FormatOrder.HAILO_YYYYUV,
     }
 )
-
-
-def device_order(code: int) -> tuple[FormatOrder, FormatOrder]:
-    """Map the compiler's format ``code`` to (device order, default user order). Unknown: `UnsupportedHef`."""
-    try:
-        return DEVICE_ORDERS[code]
-    except KeyError:
-        raise UnsupportedHef(feature=f"device format code {code}") from None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from openhailo.driver.link import ChipLink
-from openhailo.errors import DeviceError, InputError, NoReference, OpenHailoError, ShapeMismatch, StateError
+from openhailo.errors import (
+    DeviceError,
+    InputError,
+    NoReference,
+    OpenHailoError,
+    ShapeMismatch,
+    StateError,
+    UnsupportedHef,
+)
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.describe import describe
 from openhailo.runtime.description import NetworkDescription, TensorInfo
@@ -118,6 +126,8 @@ class Network:
         identity, information = device.identify(), device.information()
         device.information()
         description = describe(content, group, identity.architecture, information.partial_clusters_layout_bitmap)
+        if any(layer.nms is not None for layer in description.boundary):
+            raise UnsupportedHef(feature="boxes sorted out on the chip", hint="compile the model without on-chip NMS")
         return cls(device, description, options)
 
     # --- life, under the device's lock ------------------------------------------------------------------------------
