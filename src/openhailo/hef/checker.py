@@ -25,6 +25,8 @@ STRUCTURAL: dict[str, str] = {
     "ccw kind": "hef.md 14: v0, v1-v3",
     "ccw range": "hef.md 1: write_data_ccw_ptr.offset",
     "mux edges": "hef.md 12: limit 32 edges",
+    "count": "a bound of this reader",
+    "protobuf size": "a bound of this reader",
     "protobuf": "hef.md 2, step 3",
 }
 

@@ -33,6 +33,9 @@ from .model import (
 from .ops import LogitsOp, NmsMethod, NmsOp, Pad, PadEdge
 from .wire import parse_proto, pb
 
+#: Network groups of a file, and cluster layouts of a group; a device holds 32 groups, and 8 clusters make 256 sets.
+MAX_GROUPS = 256
+
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
@@ -74,6 +77,7 @@ def _decode_hef(message: pb.ProtoHEFHef, parts: Parts) -> Hef:
     _check_extensions(message)
     if not message.HasField("header"):
         raise InvalidHef(rule="header version", where="file", detail="no header")
+    _bound(len(message.network_groups), "network groups", "file")
     contexts = ContextDecoder(None if parts.container.version == 0 else parts.ccws)
     groups = [_decode_group(group, contexts, f"network_groups[{i}]") for i, group in enumerate(message.network_groups)]
     flags = message.included_features
@@ -90,6 +94,11 @@ def _decode_hef(message: pb.ProtoHEFHef, parts: Parts) -> Hef:
     )
 
 
+def _bound(count: int, what: str, where: str) -> None:
+    if count > MAX_GROUPS:
+        raise InvalidHef(rule="count", where=where, detail=f"{count} {what}, at most {MAX_GROUPS}")
+
+
 def _check_extensions(message: pb.ProtoHEFHef) -> None:
     numbers = [extension.type_index for extension in message.extensions]
     for number in numbers:
@@ -104,6 +113,7 @@ def _check_extensions(message: pb.ProtoHEFHef) -> None:
 
 def _decode_group(message: pb.ProtoHEFNetworkGroup, contexts: ContextDecoder, where: str) -> NetworkGroup:
     metadata = decode(GroupMetadata, message.network_group_metadata, where)
+    _bound(len(message.partial_network_groups), "partial network groups", where)
     legacy_fields = ("preliminary_config", "fused_layers_metadata")
     has_legacy = bool(message.contexts) or any(message.HasField(name) for name in legacy_fields)
     return NetworkGroup(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from openhailo.errors import InvalidHef
 from openhailo.spec.program import FormatOrder
 
-from .enums import Direction, LogitsType, PadFormatType
+from .enums import Direction, LogitsType, PadFormatOrder, PadFormatType
 from .layers import EdgeLayer, FusedLayer, NmsInfo, QuantInfo, Shape
 from .ops import LogitsOp, NmsOp, YoloNmsOp, YoloSegNmsOp, Yolov8NmsOp
 
@@ -246,7 +246,8 @@ def op_output_shape(op: Op, layers: tuple[EdgeLayer, ...]) -> tuple[Shape, Forma
         masks = isinstance(body.method, YoloSegNmsOp)
         order = FormatOrder.HAILO_NMS_WITH_BYTE_MASK if masks else FormatOrder.HAILO_NMS_BY_CLASS
         return Shape(body.output_classes, 5, body.max_proposals_per_class), order
-    order = FormatOrder(int(op.output_pads[0].format_order))
+    number = op.output_pads[0].format_order
+    order = first.user_order if number in (PadFormatOrder.AUTO, PadFormatOrder.MAX_ENUM) else FormatOrder(int(number))
     if isinstance(body, LogitsOp) and body.logits_type is LogitsType.ARGMAX:
         return Shape(first.shape.height, first.shape.width, 1), order
     return first.shape, order

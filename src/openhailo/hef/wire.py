@@ -49,16 +49,22 @@ def build_proto(message: Message) -> bytes:
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
+#: Least bytes of one number in a packed field; 0: the content is not packed numbers.
+_PACKED_BYTES = {
+    FieldDescriptor.TYPE_BYTES: 0,
+    FieldDescriptor.TYPE_STRING: 0,
+    FieldDescriptor.TYPE_DOUBLE: 8,
+    FieldDescriptor.TYPE_FLOAT: 4,
+}
+
+
 @cache
-def _shape_of(descriptor: Descriptor) -> dict[int, Descriptor | bool]:
-    """Map field numbers to the message inside, or to whether length-delimited content is packed numbers."""
-    shape: dict[int, Descriptor | bool] = {}
-    for field in descriptor.fields:
-        if field.message_type is not None:
-            shape[field.number] = field.message_type
-        else:
-            shape[field.number] = field.type not in (FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING)
-    return shape
+def _shape_of(descriptor: Descriptor) -> dict[int, Descriptor | int]:
+    """Map field numbers to the message inside, or to the size of the packed numbers that they may hold."""
+    return {
+        field.number: _PACKED_BYTES.get(field.type, 1) if field.message_type is None else field.message_type
+        for field in descriptor.fields
+    }
 
 
 def scan_proto(data: bytes) -> int:
@@ -77,12 +83,11 @@ def scan_proto(data: bytes) -> int:
             count += 1
             kind = tag & 7
             start, position = _skip(data, position, end, kind)
-            inside = shape.get(tag >> 3, False)
-            if kind == _BYTES and inside is not False:
-                if inside is True:
-                    count += position - start
-                else:
-                    stack.append((start, position, _shape_of(inside), depth + 1))
+            inside = shape.get(tag >> 3, 0)
+            if kind == _BYTES and isinstance(inside, int):
+                count += (position - start) // inside if inside else 0
+            elif kind == _BYTES:
+                stack.append((start, position, _shape_of(inside), depth + 1))
             if count > MAX_FIELDS:
                 raise _malformed(position, f"more than {MAX_FIELDS} fields")
     return count

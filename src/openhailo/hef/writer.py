@@ -18,7 +18,7 @@ from .contexts import CoreOp
 from .encode_contexts import CcwSection, ContextEncoder
 from .model import Hef, NetworkGroup, Op
 from .operations import Operation, WriteCcw
-from .ops import LogitsOp, NmsOp
+from .ops import LogitsOp, NmsOp, Pad
 from .wire import build_proto, pb
 
 
@@ -124,9 +124,9 @@ def _encode_group(group: NetworkGroup, message: pb.ProtoHEFNetworkGroup, context
 def _encode_op(op: Op, message: pb.ProtoHEFOp, contexts: ContextEncoder) -> None:
     message.name = op.name
     for pad in op.input_pads:
-        encode(pad, message.input_pads.add())
+        _encode_pad(pad, message.input_pads.add())
     for pad in op.output_pads:
-        encode(pad, message.output_pads.add())
+        _encode_pad(pad, message.output_pads.add())
     match op.body:
         case CoreOp():
             contexts.core_op(op.body, message.core_op)
@@ -135,6 +135,12 @@ def _encode_op(op: Op, message: pb.ProtoHEFOp, contexts: ContextEncoder) -> None
         case LogitsOp():
             message.logits_op.SetInParent()
             encode(op.body, message.logits_op)
+
+
+def _encode_pad(pad: Pad, message: pb.ProtoHEFPad) -> None:
+    if pad.tensor_shape is not None and pad.nms_shape is not None:
+        raise InvalidHef(rule="pad shape", where=f"pad {pad.index}", detail="both of a tensor and of boxes")
+    encode(pad, message)
 
 
 def _encode_nms(op: NmsOp, message: pb.ProtoHEFNmsOp) -> None:
