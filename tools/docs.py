@@ -64,9 +64,7 @@ def undocumented_errors() -> list[str]:
     from openhailo import errors
 
     page = (ROOT / "docs/errors.md").read_text()
-    names = [
-        name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
-    ]
+    names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
     return [f"errors.md: {name} is missing" for name in names if f"`{name}`" not in page]
 
 

@@ -40,9 +40,9 @@ class ModelChoice:
         """Demo models are calibrated on the demo photos."""
         if not self.demo:
             return {}
-        from openhailo.pipeline.calibrate import demo_calibration
+        from openhailo.pipeline.models import demo_calibration
 
-        return {"calibration": str(demo_calibration(self.name)), "name": self.name}
+        return {"calibration": demo_calibration(self.name), "name": self.name}
 
 
 def find_model(model: str, settings: Path | None = None, labels: Path | None = None) -> ModelChoice:

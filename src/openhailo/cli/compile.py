@@ -78,7 +78,7 @@ def command(
     if json:
         print_json({"hef": str(target), "report": compiled.report})
     else:
-        typer.echo(compiled.report.text())
+        typer.echo(compiled.report.to_text())
         typer.echo(f"{target}: {len(compiled.hef_bytes)} bytes")
 
 

@@ -25,6 +25,9 @@ PLAN = {
     "efficientnet-lite0": ("chelsea", "coffee"),
 }
 
+#: How many findings of a photo are named in the table.
+MOST_NAMES = 2
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -98,4 +101,5 @@ def _print(device: str, version: str, findings: list[Finding], counters: dict[st
 
 
 def _names(found: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{item.get('label', item['class_id'])} {item['score']:.2f}" for item in found) or "nothing"
+    best = [f"{item.get('label', item['class_id'])} {item['score']:.2f}" for item in found[:MOST_NAMES]]
+    return ", ".join(best) or "nothing"

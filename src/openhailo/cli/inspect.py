@@ -53,8 +53,9 @@ def _looks_like_firmware(file: Path) -> bool:
 def firmware_facts(file: Path) -> dict[str, Any]:
     """Describe a firmware image; a bad one is a `BadImage`."""
     from openhailo.driver.boot import parse_image
+    from openhailo.spec.chip import CHIP
 
-    image = parse_image(file.read_bytes())
+    image = parse_image(file.read_bytes(), CHIP)
     parts = {name: len(value) for name, value in vars(image).items() if isinstance(value, bytes | memoryview)}
     version = ".".join(str(part) for part in image.version)
     return {"file": {"kind": "firmware image", "version": version, **{f"{n} (bytes)": s for n, s in parts.items()}}}
@@ -131,5 +132,6 @@ def _show(facts: dict[str, Any], json: bool) -> None:
         if isinstance(section, dict):
             print_table(title, ("fact", "value"), [(k, v) for k, v in section.items() if v not in (None, "")])
         elif section:
-            columns = [column for column in section[0] if any(row[column] != "" for row in section)]
+            hidden = {"original names"} | ({"group"} if len({row.get("group") for row in section}) == 1 else set())
+            columns = [c for c in section[0] if c not in hidden and any(row[c] != "" for row in section)]
             print_table(title, columns, [[row[column] for column in columns] for row in section])

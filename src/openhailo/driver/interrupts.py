@@ -65,6 +65,8 @@ class InterruptHub:
         self._sleepers = 0
         self._driving = self._wake_sent = self._retired = False
         self._wakes = self._pending = 0
+        #: Times the status register asked for something.
+        self.interrupts = 0
         #: Channels whose events are wanted.
         self.enabled_channels = 0
         #: While firmware loads, bit 25 means "booted" and the channel bits are ignored (driver.md 2.4).
@@ -161,6 +163,7 @@ class InterruptHub:
                 return
             if status == ALL_ONES:
                 self.check_alive()
+            self.interrupts += 1
             # The status is cleared before the per-channel registers, or an event in between would be lost.
             self._write(self._status_at, status)
             channels = 0

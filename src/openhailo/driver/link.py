@@ -34,6 +34,7 @@ __all__ = [
     "DmaDirection",
     "HostBuffer",
     "LinkInfo",
+    "LinkStatistics",
 ]
 
 #: The two processors that answer controls (control-protocol.md 1).
@@ -72,6 +73,18 @@ class LinkInfo:
     driver_version: str = ""
     firmware_version: str = ""
     desc_max_page_size: int = 4096
+
+
+@dataclass(frozen=True)
+class LinkStatistics:
+    """What went over a link since it was opened; transfers and descriptors that completed, by direction."""
+
+    controls: int
+    transfers_to_device: int
+    transfers_from_device: int
+    descriptors_to_device: int
+    descriptors_from_device: int
+    interrupts: int
 
 
 @runtime_checkable
@@ -219,6 +232,10 @@ class ChipLink(Protocol):
 
     def read_log(self, cpu: int, limit_bytes: int | None = None) -> bytes:
         """Return and consume the firmware log of ``cpu`` (at most 4088 bytes), or its first ``limit_bytes``."""
+        ...
+
+    def statistics(self) -> LinkStatistics:
+        """Return what went over the link so far."""
         ...
 
     def soft_reset(self) -> None:

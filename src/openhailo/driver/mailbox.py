@@ -41,6 +41,8 @@ class Mailbox:
         self._exchange_lock = threading.RLock()
         #: An answer to a request that was given up may still come.
         self._late_answer_possible = False
+        #: Exchanges that were started.
+        self.exchanges = 0
 
     @property
     def exclusive(self) -> threading.RLock:
@@ -63,6 +65,7 @@ class Mailbox:
             if not self.is_firmware_running():
                 raise BootFailed(stage="control", detail="no firmware is running")
             answers = self._hub.control_answers
+            self.exchanges += 1
             self._write_request(request)
             started = self._clock()
             bits = self._doorbell

@@ -29,6 +29,7 @@ from .link import (
     DescriptorList,
     HostBuffer,
     LinkInfo,
+    LinkStatistics,
 )
 from .mailbox import Mailbox
 from .notifications import NotificationBox, read_log
@@ -460,6 +461,22 @@ class PcieLink:
         """Return (transfers in flight, transfers completed since enabling) per enabled channel."""
         enabled = self._hardware.hub.enabled_channels
         return {c.index: (c.in_flight, c.completed_total) for c in self._hardware.channels if enabled >> c.index & 1}
+
+    def statistics(self) -> LinkStatistics:
+        """Return what went over the link so far."""
+        totals = {False: (0, 0), True: (0, 0)}
+        for channel in self._hardware.channels:
+            transfers, descriptors = channel.lifetime
+            before = totals[channel.from_device]
+            totals[channel.from_device] = (before[0] + transfers, before[1] + descriptors)
+        return LinkStatistics(
+            controls=self._hardware.mailbox.exchanges,
+            transfers_to_device=totals[False][0],
+            transfers_from_device=totals[True][0],
+            descriptors_to_device=totals[False][1],
+            descriptors_from_device=totals[True][1],
+            interrupts=self._hardware.hub.interrupts,
+        )
 
     def _harvest(self, bitmap: int) -> list[ChannelEvent]:
         channels = self._hardware.channels

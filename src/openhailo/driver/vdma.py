@@ -51,6 +51,8 @@ class Channel:
         self._error_at, self._error_mask = base + error.offset, error["error"].mask
         self._lock = threading.Lock()
         self.enabled = False
+        self.available = self.processed = self.completed_total = 0
+        self._past_transfers = self._past_descriptors = 0
         self.reset()
 
     def reset(self) -> None:
@@ -61,6 +63,8 @@ class Channel:
             dlist.clear_status()
         self._list: PcieDescriptorList | None = None
         self._mask = 0
+        self._past_transfers += self.completed_total
+        self._past_descriptors += self.processed
         self.available = self.processed = self.completed_total = 0
         self._ring: deque[tuple[int, Ranges | None]] = deque()
 
@@ -75,6 +79,16 @@ class Channel:
         with self._lock:
             self.enabled = False
             self.reset()
+
+    @property
+    def lifetime(self) -> tuple[int, int]:
+        """Transfers and descriptors that completed since the link was opened."""
+        return self._past_transfers + self.completed_total, self._past_descriptors + self.processed
+
+    @property
+    def from_device(self) -> bool:
+        """Whether the device writes."""
+        return self._from_device
 
     @property
     def in_flight(self) -> int:

@@ -1,0 +1,1 @@
+"""Speed against peers and limits that are measured in the same run; `python -m benchmarks` runs all of it."""
