@@ -31,6 +31,7 @@ from openhailo.driver.pcie_link import LinkOptions, PcieLink
 from openhailo.spec.chip import CHIP, ChipSpec
 
 if TYPE_CHECKING:
+    from openhailo.twin.board import LoadedImage
     from openhailo.twin.facade import Twin
     from openhailo.twin.faults import Faults
     from openhailo.twin.firmware import FirmwareConfig
@@ -107,6 +108,10 @@ class Rig:
 
     def emit(self, event: str, **fields: Any) -> None:
         """Have the firmware send an event."""
+        raise Lacking("state")
+
+    def watch_boots(self) -> list[LoadedImage]:
+        """Return a list that every firmware image will be added to as it starts."""
         raise Lacking("state")
 
     def log(self, cpu: int, data: bytes) -> None:
@@ -287,6 +292,19 @@ class TwinRig(Rig):
         assert isinstance(firmware, Firmware), "a rig's twin has real firmware"
         with self.twin.chip.loop.lock:
             firmware.parts.notifier.emit(event, **fields)
+
+    def watch_boots(self) -> list[LoadedImage]:
+        """Return a list that every firmware image will be added to as it starts."""
+        firmware = self.twin.chip.firmware
+        images: list[LoadedImage] = []
+        start = firmware.boot
+
+        def boot(image: LoadedImage) -> None:
+            images.append(image)
+            start(image)
+
+        firmware.boot = boot  # type: ignore[method-assign]
+        return images
 
     def log(self, cpu: int, data: bytes) -> None:
         """Have the firmware write to a log ring."""

@@ -272,7 +272,9 @@ class Chip:
         self.mailbox.reset()
         self.windows.retarget(0, 0)
         self.memory.write32(self.spec.boot.trigger, 0)
-        self.memory.write32(self.spec.boot.boot_status, self.spec.boot.boot_status_idle)
+        stays = self.faults.boot_status_stays
+        idle = self.spec.boot.boot_status_idle if stays is None else stays
+        self.memory.write32(self.spec.boot.boot_status, idle)
         self.state = ChipState.COLD
         self.registers.raise_status(self.registers.soft_reset_done)
 

@@ -33,6 +33,8 @@ class Faults:
     boot_hangs: bool = False
     #: Soft reset is never answered.
     soft_reset_hangs: bool = False
+    #: What boot code says about itself after a soft reset, instead of "idle".
+    boot_status_stays: int | None = None
     #: Driver shutdown is never answered.
     shutdown_hangs: bool = False
     #: The next N dword reads of device memory have ``readback_xor`` flipped.
