@@ -19,12 +19,13 @@ from .passes.batch import free_batch_axis
 from .passes.cut import cut_at
 from .passes.device_io import DeviceGraph, make_device_io
 from .passes.drop_identity import drop_identity
+from .passes.equalize import equalize, find_links
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.graph import float_tensors, infer_shapes
 from .passes.normalize import Normalization, normalize_input
 from .passes.simplify import simplify
 from .quantize import quantize, quantize_range
-from .ranges import Range, collect_ranges
+from .ranges import Range, channel_loudness, collect_ranges
 from .tensors import TensorSpec, check_layout_names, describe_inputs, describe_outputs
 
 MAX_LAYER_NAME_BYTES = 127
@@ -63,6 +64,8 @@ def lower(source: Source, network: str, calibration: CalibrationSource | None, o
     data = load_calibration(calibration, inputs, fit=options.fit, limit=options.max_frames)
     model, fixed = _normalize(model, inputs, data, normalization)
     frames = tuple(_model_frame(frame, fixed) for frame in data.frames)
+    if options.equalize:
+        model = _equalize(model, frames)
     ranges = collect_ranges(model, frames, method=options.method, percentile=options.percentile)
     qdq = quantize(
         model,
@@ -108,6 +111,11 @@ def _normalize(
         elif normalization is None and spec.name in data.pixels:
             fixed[spec.name] = (1.0, 0)
     return infer_shapes(model), fixed
+
+
+def _equalize(model: onnx.ModelProto, frames: Sequence[Frame]) -> onnx.ModelProto:
+    links = find_links(model)
+    return equalize(model, links, channel_loudness(model, [link.between for link in links], frames))
 
 
 def _model_frame(frame: Frame, fixed: Mapping[str, tuple[float, int]]) -> Frame:

@@ -43,6 +43,7 @@ class Choices(TypedDict, total=False):
     nhwc: Sequence[str]
     per_channel: bool
     reduce_range: bool
+    equalize: bool
     fit: Fit
     max_frames: int
 
@@ -54,7 +55,7 @@ class Options:
     Attributes:
         shapes: input name -> full shape (batch 1 first), for dynamic inputs.
         weights: the ``.weights`` of a ``.cfg``; by default beside it.
-        method: how ranges are chosen: "minmax", "percentile" or "entropy".
+        method: how ranges are chosen: "minmax", "percentile", "entropy" or "mse".
         percentile: what "percentile" keeps, in percent.
         mean: what the model subtracts from pixels 0..255, one number or one per channel in the model's order.
         std: what it divides them by.
@@ -65,6 +66,7 @@ class Options:
         nhwc: rank-4 inputs and outputs that are channels-last, where that is not recognized.
         per_channel: one weight scale per output channel.
         reduce_range: 7-bit weights, for x86 processors without VNNI.
+        equalize: spread activation ranges evenly over channels before quantization.
         fit: how pictures are brought to size: "letterbox" or "stretch".
         max_frames: most calibration frames.
     """
@@ -82,6 +84,7 @@ class Options:
     nhwc: Sequence[str] = ()
     per_channel: bool = True
     reduce_range: bool = False
+    equalize: bool = True
     fit: Fit = "letterbox"
     max_frames: int = MAX_FRAMES
 

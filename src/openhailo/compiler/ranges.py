@@ -14,7 +14,7 @@ from openhailo.errors import CalibrationError, InputError, ModelInvalid
 
 from .passes.graph import copy_model, float_tensors
 
-Method = Literal["minmax", "percentile", "entropy"]
+Method = Literal["minmax", "percentile", "entropy", "mse"]
 METHODS: Final[tuple[str, ...]] = get_args(Method)
 Range = tuple[float, float]
 Array = npt.NDArray[Any]
@@ -22,7 +22,7 @@ Frame = Mapping[str, Array]
 
 HISTOGRAM_BINS: Final = 2048
 LEVELS: Final = 256
-#: Fractions of the full range that the entropy search tries.
+#: Shares of the full range that the searches try.
 CANDIDATES: Final = tuple(1.0 - step / 64 for step in range(49))
 
 
@@ -73,7 +73,8 @@ def collect_ranges(
         model: static float model with inferred shapes.
         frames: inputs by name.
         method: "minmax" keeps everything; "percentile" drops outliers; "entropy" picks the clipping whose 8-bit
-            histogram is closest to the real one (Kullback-Leibler divergence).
+            histogram is closest to the real one (Kullback-Leibler divergence); "mse" the one with the least squared
+            error of rounding and clipping together.
         percentile: share of values that "percentile" keeps, in percent.
 
     Raises:
@@ -92,9 +93,20 @@ def collect_ranges(
     chosen = dict(full)
     # What leaves the network keeps its extremes: the largest scores are the ones that matter.
     for name in histograms.keys() - {value.name for value in model.graph.output}:
-        cut = _percentile_range if method == "percentile" else _entropy_range
-        chosen[name] = cut(histograms[name], full[name], percentile)
+        chosen[name] = _SEARCHES[method](histograms[name], full[name], percentile)
     return chosen
+
+
+def channel_loudness(
+    model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the largest absolute value of every channel (axis 1) of tensors ``names`` over the frames."""
+    loudness: dict[str, npt.NDArray[np.float64]] = {}
+    for values in observe(model, names, frames):
+        for name, value in values.items():
+            peak = np.abs(value).max(axis=(0, *range(2, value.ndim))).astype(np.float64)
+            loudness[name] = np.maximum(loudness.get(name, peak), peak)
+    return loudness
 
 
 def _full_ranges(model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]) -> dict[str, Range]:
@@ -143,9 +155,34 @@ def _percentile_range(histogram: npt.NDArray[np.int64], full: Range, percentile:
 def _entropy_range(histogram: npt.NDArray[np.int64], full: Range, _percentile: float) -> Range:
     low, high = full
     centres = low + (np.arange(HISTOGRAM_BINS) + 0.5) * (high - low) / HISTOGRAM_BINS
+    histogram = _without_zeros(histogram, full)
     losses = [_divergence(histogram, centres, low * share, high * share) for share in CANDIDATES]
     best = CANDIDATES[int(np.argmin(losses))]
     return low * best, high * best
+
+
+def _mse_range(histogram: npt.NDArray[np.int64], full: Range, _percentile: float) -> Range:
+    low, high = full
+    centres = low + (np.arange(HISTOGRAM_BINS) + 0.5) * (high - low) / HISTOGRAM_BINS
+    losses = []
+    for share in CANDIDATES:
+        clipped = centres - np.clip(centres, low * share, high * share)
+        step = (high - low) * share / (LEVELS - 1)
+        losses.append(float(histogram @ (clipped**2 + step**2 / 12)))
+    best = CANDIDATES[int(np.argmin(losses))]
+    return low * best, high * best
+
+
+def _without_zeros(histogram: npt.NDArray[np.int64], full: Range) -> npt.NDArray[np.int64]:
+    """Return the histogram with no more zeros than neighbours of zero: a ReLU's zeros would outweigh all else."""
+    low, high = full
+    if not low <= 0 <= high:
+        return histogram
+    zero = min(int((0 - low) / (high - low) * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)
+    cleaned = histogram.copy()
+    neighbours = [histogram[place] for place in (zero - 1, zero + 1) if 0 <= place < HISTOGRAM_BINS]
+    cleaned[zero] = min(histogram[zero], *neighbours)
+    return cleaned
 
 
 def _divergence(histogram: npt.NDArray[np.int64], centres: npt.NDArray[np.float64], low: float, high: float) -> float:
@@ -170,3 +207,6 @@ def _divergence(histogram: npt.NDArray[np.int64], centres: npt.NDArray[np.float6
     smooth = 1e-9
     mask = p > 0
     return float(np.sum(p[mask] * np.log((p[mask]) / (q[mask] + smooth))))
+
+
+_SEARCHES: Final = {"percentile": _percentile_range, "entropy": _entropy_range, "mse": _mse_range}

@@ -154,7 +154,7 @@ def test_float_inputs_keep_their_own_quantization(heads):
         assert output.sqnr_db > 25
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy", "mse"])
 def test_methods(method):
     compiled = compile_model(small_cnn(), calibration=pixels(8, 16, 16, 3), mean=128, std=64, method=method)
     assert compiled.report.outputs[0].cosine > 0.99

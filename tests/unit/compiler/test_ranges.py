@@ -48,10 +48,31 @@ def test_percentile_of_a_uniform_tensor():
     assert abs(ranges["relu"][1] - 0.95) < 0.01
 
 
-def test_entropy_keeps_a_uniform_range():
+@pytest.mark.parametrize("method", ["entropy", "mse"])
+def test_a_uniform_range_is_kept(method):
     values = np.random.default_rng(0).uniform(-1, 1, (1, 20000)).astype(np.float32)
-    ranges = collect_ranges(chain(), [{"input": values}], method="entropy")
+    ranges = collect_ranges(chain(), [{"input": values}], method=method)
     assert ranges["relu"][1] > 0.95
+
+
+def test_zeros_of_a_relu_do_not_count_for_entropy():
+    values = np.random.default_rng(0).standard_normal((1, 20000)).astype(np.float32)
+    sparse = values.copy()
+    sparse[0, 2000:] = -1.0
+    dense = np.abs(values[:, :2000]).repeat(10, 1)
+    (_, a), (_, b) = (collect_ranges(chain(), [{"input": x}], method="entropy")["relu"] for x in (sparse, dense))
+    assert abs(a - b) < 1.0
+
+
+def test_mse_rounds_heavy_tails_better():
+    values = (np.random.default_rng(0).standard_normal((1, 20000)) ** 5).astype(np.float32)
+    relu = np.maximum(values, 0)
+    errors = {}
+    for method in ("minmax", "mse"):
+        scale, zero = quantize_range(*collect_ranges(chain(), [{"input": values}], method=method)["relu"])
+        levels = np.clip(np.rint(relu / scale) + zero, 0, 255)
+        errors[method] = float(np.square((levels - zero) * scale - relu).sum())
+    assert errors["mse"] < 0.9 * errors["minmax"]
 
 
 def test_constant_tensors():
