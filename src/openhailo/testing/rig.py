@@ -102,6 +102,11 @@ class Rig:
         """The board's sensors; set them."""
         raise Lacking("sensors")
 
+    @property
+    def twin(self) -> Twin:
+        """The virtual chip itself, for checks that need ``state``."""
+        raise Lacking("state")
+
     def state(self) -> dict[str, Any]:
         """Return what the firmware holds, by family."""
         raise Lacking("state")

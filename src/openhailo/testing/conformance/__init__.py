@@ -6,7 +6,7 @@ from importlib import import_module
 
 from openhailo.testing.check import REGISTRY, Check
 
-SUBJECTS = ("raw_tables", "registers", "boot")
+SUBJECTS = ("raw_tables", "registers", "boot", "mailbox", "logs", "notifications")
 
 
 def load() -> tuple[Check, ...]:
