@@ -164,11 +164,13 @@ def _entropy_range(histogram: npt.NDArray[np.int64], full: Range, _percentile: f
 def _mse_range(histogram: npt.NDArray[np.int64], full: Range, _percentile: float) -> Range:
     low, high = full
     centres = low + (np.arange(HISTOGRAM_BINS) + 0.5) * (high - low) / HISTOGRAM_BINS
+    # Zero is a level of its own: the many zeros behind a ReLU cost nothing.
+    centres[np.abs(centres) <= (high - low) / HISTOGRAM_BINS] = 0.0
     losses = []
     for share in CANDIDATES:
-        clipped = centres - np.clip(centres, low * share, high * share)
-        step = (high - low) * share / (LEVELS - 1)
-        losses.append(float(histogram @ (clipped**2 + step**2 / 12)))
+        step = (max(high, 0.0) - min(low, 0.0)) * share / (LEVELS - 1)
+        rounded = np.rint(np.clip(centres, low * share, high * share) / step) * step
+        losses.append(float(histogram @ np.square(centres - rounded)))
     best = CANDIDATES[int(np.argmin(losses))]
     return low * best, high * best
 
