@@ -61,13 +61,22 @@ def _content(source: Source, *, mapped: bool) -> memoryview:
     if isinstance(source, bytes | bytearray | memoryview):
         return memoryview(source).toreadonly().cast("B")
     path = Path(source)
+    if not path.is_file():  # a pipe or a device may never end
+        raise InputError(what=str(path), detail="is not a regular file" if _exists(path) else "is not there")
     try:
         with path.open("rb") as file:
             if mapped and os.fstat(file.fileno()).st_size:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return memoryview(file.read())
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(what=str(path), detail=f"cannot be read: {error}") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 # --- content ----------------------------------------------------------------------------------------------------------

@@ -190,8 +190,10 @@ def test_other_files_are_named_as_such(data: bytes, error: type[HefError], words
 def test_a_path_that_cannot_be_read_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.hef"):
         read(tmp_path / "nothing.hef")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="not a regular file"):
         read(tmp_path)
+    with pytest.raises(InputError, match="not a regular file"):
+        read("/dev/zero")
     empty = tmp_path / "empty.hef"
     empty.touch()
     with pytest.raises(NotAHef):
