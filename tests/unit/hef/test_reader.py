@@ -188,8 +188,10 @@ def test_other_files_are_named_as_such(data: bytes, error: type[HefError], words
 
 
 def test_a_path_that_cannot_be_read_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing\.hef"):
+    with pytest.raises(InputError, match=r"nothing\.hef: is not there"):
         read(tmp_path / "nothing.hef")
+    with pytest.raises(InputError, match="is not there"):
+        read("\0")
     with pytest.raises(InputError, match="not a regular file"):
         read(tmp_path)
     with pytest.raises(InputError, match="not a regular file"):
