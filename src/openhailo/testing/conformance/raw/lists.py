@@ -162,15 +162,17 @@ class Network:
         count: int = 128,
         pages: tuple[int, int] = (256, 64),
         channels: tuple[int, int] = (1, 16),
+        frame_bytes: int = 192,
     ) -> None:
         self.host = host
-        self.input = Ring(host, channels[0], count, pages[0], 192)
+        self.input = Ring(host, channels[0], count, pages[0], frame_bytes)
         self.output = Ring(host, channels[1], count, pages[1], 16)
         self.config = Config(host, 0, 0, [program])
 
     def activation(self) -> bytes:
         """Return the ACTIVATION list."""
-        tail = bytes([3, 0]) + struct.pack("<HI", 192, 192)
+        size = self.input.frame_bytes
+        tail = bytes([3, 0]) + struct.pack("<HI", size, size)
         return (
             action(30)
             + action(33, bytes([self.output.channel]), self.output.info)
@@ -183,13 +185,13 @@ class Network:
 
     def dynamic(self, before: bytes = b"", after: bytes = b"") -> bytes:
         """Return the DYNAMIC list, with more actions before the streams are bound and after they run."""
-        out, into = bytes([self.output.channel]), bytes([self.input.channel])
+        out, into, size = bytes([self.output.channel]), bytes([self.input.channel]), self.input.frame_bytes
         return (
             before
             + action(7, out, b"\x02\x00", registers(16), self.output.info)
-            + action(6, into, b"\x03", registers(192), self.input.info, struct.pack("<I", 2048))
+            + action(6, into, b"\x03", registers(size), self.input.info, struct.pack("<I", 2048))
             + action(39, into, b"\x01")
-            + action(2, into, b"\x03\x00", struct.pack("<I", 192), b"\x01\x00")
+            + action(2, into, b"\x03\x00", struct.pack("<I", size), b"\x01\x00")
             + action(29)
             + after
             + action(21)

@@ -1,0 +1,409 @@
+"""Channels, descriptors and rings (driver.md 6, 10.4), by byte and through the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from openhailo.bus.protocols import DmaDirection
+from openhailo.driver.link import ChannelError, ChannelEvent
+from openhailo.errors import InputError, QueueFull, StateError
+from openhailo.testing.check import check, expect, expect_error, expect_true
+from openhailo.testing.rig import Rig
+
+from .raw.host import DESTINATION, SOURCE, STATUS, RawHost, describe, status_of
+from .raw.lists import ACTIVATION, DYNAMIC, Network, Ring, action, answer_to, buffer, configure, frame, status_of_enable
+
+_NEEDS = ("function", "state")
+#: Configuration bytes that are no program: the arithmetic is bound instead.
+SILICON = bytes(range(256))
+#: VDMA_SERVICE: engine index; context switch: channel index and direction (control-protocol.md 13).
+_ENGINE, _WAY = 0x402D001B, 0x4013003C
+_ABOUT = ("channel", "descriptor", "descriptor_control", "vdma", "packed_channel")
+
+
+def reverse(inputs: Mapping[int, memoryview]) -> dict[int, bytes]:
+    """Output stream 2 is the first 16 bytes of input stream 3, last first."""
+    return {2: bytes(inputs[3][:16])[::-1]}
+
+
+def _network(rig: Rig, **options: object) -> tuple[RawHost, Network]:
+    rig.bind(reverse)
+    host = RawHost(rig.open_function())
+    network = Network(host, SILICON, **options)  # type: ignore[arg-type]
+    network.start()
+    return host, network
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def registers_after_activation(rig: Rig) -> None:
+    """Both halves: start, depth, data id 0 and 4, list address, counters at zero (driver.md 6.1, 6.2)."""
+    host, network = _network(rig, count=32)
+    for ring in (network.input, network.output):
+        address = ring.list.iova
+        rest = (0, address & 0xFFFF0000, address >> 32)
+        expect(f"host half of {ring.channel}", host.registers(ring.channel), (0x2801, *rest))
+        expect(f"device half of {ring.channel}", host.registers(ring.channel, device_half=True), (0x2C01, *rest))
+    for channel in (2, 15, 17, 31):
+        expect(f"idle channel {channel}", host.registers(channel), (0, 0, 0, 0))
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def depth_field(rig: Rig) -> None:
+    """log2 of the count in bits 11-14; 0 stands for 65536 (driver.md 6.1)."""
+    for count, depth in ((2, 1), (256, 8), (32768, 15), (65536, 0)):
+        with rig.fresh() as other:
+            host = RawHost(other.open_function())
+            ring = host.ring(count)
+            info = buffer(ring.iova, 64, count, 16)
+            configure(host, [(ACTIVATION, action(33, b"\x10", info)), (DYNAMIC, action(21))])
+            expect(f"status with {count} descriptors", status_of_enable(host), 0)
+            expect(f"depth of {count}", host.registers(16)[0], depth << 11 | 1)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def every_channel_has_its_registers(rig: Rig) -> None:
+    """Channel c lies at c * 0x20; 0-15 move to the device, 16-31 from it; there is no channel 32."""
+    for channel in (0, 1, 7, 15, 16, 17, 24, 31):
+        with rig.fresh() as other:
+            host = RawHost(other.open_function())
+            ring = host.ring(4)
+            tail = b"\0\0\x10\0\x10\0\0\0" if channel < 16 else b""
+            number = 32 if channel < 16 else 33
+            start = action(number, bytes([channel]), buffer(ring.iova, 64, 4, 16), tail)
+            configure(host, [(ACTIVATION, start), (DYNAMIC, action(21))])
+            expect(f"status with channel {channel}", status_of_enable(host), 0)
+            running = [c for c in range(32) if host.bar2.read32(host.half(c)) & 1]
+            expect("running channels", running, [channel])
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def impossible_channels(rig: Rig) -> None:
+    """Other engines, the wrong direction, bad lists and pages are refused, and the limits themselves are not."""
+    list_at = 0x12_0001_0000
+    good = dict.fromkeys(("00", "0f"), 32) | dict.fromkeys(("10", "1f"), 33)
+    for text, number in good.items():
+        expect(f"action {number} on {text}", _opens(rig, number, bytes.fromhex(text), buffer(list_at, 64, 4, 16)), 0)
+    for packed, number, status in ((0x20, 32, _ENGINE), (0x50, 33, _ENGINE), (0x10, 32, _WAY), (0x0F, 33, _WAY)):
+        seen = _opens(rig, number, bytes([packed]), buffer(list_at, 64, 4, 16))
+        expect(f"status of action {number} on 0x{packed:X}", seen, status)
+    for page, fits in ((32, False), (64, True), (96, False), (4096, True), (8192, False)):
+        seen = _opens(rig, 33, b"\x10", buffer(list_at, page, 4, 16))
+        expect(f"page of {page}", seen == 0, fits)
+    for count, fits in ((0, False), (1, False), (2, True), (3, False), (65536, True), (131072, False)):
+        seen = _opens(rig, 33, b"\x10", buffer(list_at, 64, count, 16))
+        expect(f"{count} descriptors", seen == 0, fits)
+    for address, fits in ((list_at + 0x8000, False), (list_at + 64, False), (list_at + 0x10000, True)):
+        expect(f"list at 0x{address:X}", _opens(rig, 33, b"\x10", buffer(address, 64, 4, 16)) == 0, fits)
+    for kind in (1, 2):
+        seen = _opens(rig, 33, b"\x10", buffer(list_at, 64, 4, 16, kind))
+        expect_true(f"buffer type {kind} is refused", seen != 0)
+
+
+def _opens(rig: Rig, number: int, channel: bytes, info: bytes) -> int:
+    """Return the status of an activation that opens one channel."""
+    with rig.fresh() as other:
+        host = RawHost(other.open_function())
+        tail = b"\0\0\x10\0\x10\0\0\0" if number == 32 else b""
+        configure(host, [(ACTIVATION, action(number, channel, info, tail)), (DYNAMIC, action(21))])
+        return status_of_enable(host)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def rings_wrap(rig: Rig) -> None:
+    """Thirty frames through rings of eight; num processed shows 8, not 0, after the last index (driver.md 10.4)."""
+    host, network = _network(rig, count=8)
+    network.output.hand_over(7)
+    for number in range(30):
+        network.input.send(frame(number))
+        host.settle()
+        expect(f"frame {number}", network.output.take(number), answer_to(frame(number)))
+        expect(f"num processed after {number}", network.input.processed, number % 8 + 1)
+        expect(f"num ongoing after {number}", host.registers(1)[1] >> 16, number % 8 + 1)
+        expect(f"num available after {number}", host.registers(1)[0] >> 16, (number + 1) % 8)
+        network.output.hand_over(1)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def interrupts_follow_the_domain(rig: Rig) -> None:
+    """Only a descriptor that asks for it, in the host's domain, interrupts the host (driver.md 6.3)."""
+    host, network = _network(rig, count=16)
+    network.output.hand_over(8)
+    for number, (control, asks) in enumerate(((0x02, 0), (0x1E, 0), (0x2E, 1), (0x3E, 1), (0x2A, 0), (0x06, 0))):
+        for ring, size in ((network.input, 192), (network.output, 16)):
+            describe(ring.list, number, ring.memory.iova + number * ring.page, size, control)
+        network.input.send(frame(number))
+        host.settle()
+        expect(f"frame with control 0x{control:02X}", network.output.take(number), answer_to(frame(number)))
+        expect(f"source bit with control 0x{control:02X}", host.bar0.read32(SOURCE), asks << 1)
+        expect(f"destination bit with control 0x{control:02X}", host.bar0.read32(DESTINATION), asks << 16)
+        expect(f"status with control 0x{control:02X}", host.bar0.read32(STATUS) & 0xFFFF, asks * 0x1001)
+        for register in (STATUS, SOURCE, DESTINATION):
+            host.bar0.write32(register, 0xFFFFFFFF)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def status_is_written_back(rig: Rig) -> None:
+    """Control bit 0 makes the device write "done" and the bytes that are left (driver.md 6.3)."""
+    host, network = _network(rig, count=8)
+    describe(network.input.list, 0, network.input.memory.iova, 192, 0x03)
+    describe(network.output.list, 0, network.output.memory.iova, 64, 0x03)
+    network.output.hand_over(4)
+    network.input.send(frame(0))
+    network.input.send(frame(1))
+    host.settle()
+    expect("status of an input descriptor", status_of(network.input.list, 0), 1)
+    expect("status of an output descriptor", status_of(network.output.list, 0), (64 - 16) << 8 | 1)
+    expect("status that was not asked for", status_of(network.input.list, 1), 0)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def short_descriptors(rig: Rig) -> None:
+    """Bytes count, not descriptors: a frame of several pieces, anywhere in memory (context-switch.md trap 17)."""
+    host, network = _network(rig, count=8)
+    memory, data = network.input.memory, frame(5)
+    for index, (at, start, end) in enumerate(((0, 0, 64), (0x600, 64, 65), (0x140, 65, 192))):
+        memory.view[at : at + end - start] = data[start:end]
+        describe(network.input.list, index, memory.iova + at, end - start)
+    network.output.hand_over(1)
+    network.input.hand_over(2)
+    host.settle()
+    expect("an incomplete frame waits", network.input.processed, 0)
+    network.input.hand_over(1)
+    host.settle()
+    expect("frame of three pieces", network.output.take(0), answer_to(data))
+    expect("num processed", network.input.processed, 3)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def high_addresses(rig: Rig) -> None:
+    """Bits 6-31 and 32-63 of an address come from their own dwords; the twin's memory lies above 4 GiB."""
+    host, network = _network(rig, count=4)
+    expect_true("memory above 4 GiB", network.input.memory.iova >> 32)
+    network.output.hand_over(3)
+    for slot in range(3):
+        at = 0x40 * (1 + 2 * slot)
+        describe(network.input.list, slot, network.input.memory.iova + at, 192)
+        network.input.memory.view[at : at + 192] = frame(slot)
+        network.input.hand_over(1)
+        host.settle()
+        expect(f"frame at +0x{at:X}", network.output.take(slot), answer_to(frame(slot)))
+
+
+#: What is wrong with a descriptor: added to its address, and its size in bytes.
+_FAULTS = (
+    ("an address that is not registered", 0x99_0000_0000, 192),
+    ("a data id", 0x01, 192),
+    ("the highest data id", 0x20, 192),
+    ("no bytes", 0, 0),
+    ("4097 bytes", 0, 4097),
+    ("more bytes than the frame", 0, 193),
+)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def bad_descriptors(rig: Rig) -> None:
+    """Error byte, error status in the descriptor, interrupt if asked for; the channel stops (driver.md 6.1, 6.3)."""
+    for what, offset, size_bytes in _FAULTS:
+        with rig.fresh() as other:
+            host, network = _network(other, count=4)
+            network.output.hand_over(1)
+            describe(network.input.list, 0, network.input.memory.iova + offset, size_bytes, 0x2E)
+            network.input.hand_over(1)
+            host.settle()
+            expect_true(f"error byte after {what}", host.registers(1)[2] & 0xFF)
+            expect(f"status after {what}", status_of(network.input.list, 0), 2)
+            expect(f"interrupt after {what}", host.bar0.read32(SOURCE), 2)
+            expect("list address stays", host.registers(1)[2] & 0xFFFF0000, network.input.list.iova & 0xFFFF0000)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def errors_without_wishes(rig: Rig) -> None:
+    """Without control bits 1 and 3 a failure leaves no status and raises no interrupt of its own."""
+    for control, status, interrupt in ((0x00, 0, 0), (0x02, 2, 0), (0x28, 0, 2), (0x18, 0, 0), (0x24, 0, 0)):
+        with rig.fresh() as other:
+            host, network = _network(other, count=4)
+            describe(network.input.list, 0, 0x99_0000_0000, 192, control)
+            network.input.hand_over(1)
+            host.settle()
+            expect(f"status with control 0x{control:02X}", status_of(network.input.list, 0), status)
+            expect(f"interrupt with control 0x{control:02X}", host.bar0.read32(SOURCE), interrupt)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def largest_descriptor(rig: Rig) -> None:
+    """A page of 4096 bytes is moved whole."""
+    rig.bind(lambda inputs: {2: bytes(inputs[3][4080:])})
+    host = RawHost(rig.open_function())
+    network = Network(host, SILICON, count=4, pages=(4096, 64), frame_bytes=4096)
+    network.start()
+    network.output.hand_over(1)
+    data = frame(3, 4096)
+    network.input.send(data)
+    host.settle()
+    expect("last bytes of the page", network.output.take(0), data[4080:])
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def host_may_pause_and_abort(rig: Rig) -> None:
+    """Control bits of dword 0: 11 paused, 01 running, 00 aborted (driver.md 6.1)."""
+    host, network = _network(rig, count=8)
+    network.output.hand_over(4)
+    host.bar2.write32(0x20, host.bar2.read32(0x20) | 2)
+    network.input.send(frame(0))
+    host.settle()
+    expect("a paused channel moves nothing", network.input.processed, 0)
+    host.bar2.write32(0x20, host.bar2.read32(0x20) & ~2)
+    host.settle()
+    expect("a resumed one does", network.input.processed, 1)
+    host.bar2.write32(0x20, host.bar2.read32(0x20) & ~1)
+    network.input.send(frame(1))
+    host.settle()
+    expect("an aborted one does not", network.input.processed, 1)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def no_dma_without_mastering(rig: Rig) -> None:
+    """While bus mastering is off nothing is read or written."""
+    host, network = _network(rig, count=4)
+    network.output.hand_over(1)
+    host.function.config.write(0x04, 2, 0x0002)
+    network.input.send(frame(0))
+    host.settle()
+    expect("output memory", network.output.take(0), bytes(16))
+    expect_true("error byte", host.registers(1)[2] & 0xFF)
+
+
+# --- the driver's side --------------------------------------------------------------------------------------------
+
+
+@check("vdma", needs=("link",), about=("vdma", "max_descriptors", "min_page_size", "max_page_size"))
+def driver_list_limits(rig: Rig) -> None:
+    """2 to 65536 descriptors, a power of two in rings; pages of 64 to 4096 bytes, a power of two (driver.md 6.4)."""
+    link = rig.link
+    expect("largest page", link.info.desc_max_page_size, 4096)
+    for count, page, circular, fits in (
+        (65536, 64, True, True),
+        (65537, 64, False, False),
+        (131072, 64, True, False),
+        (6, 64, True, False),
+        (6, 64, False, True),
+        (4, 4096, True, True),
+        (4, 8192, True, False),
+        (4, 32, True, False),
+        (4, 96, True, False),
+    ):
+        if not fits:
+            create = partial(link.create_descriptor_list, count, page, circular=circular)
+            expect_error(f"{count} descriptors of {page}", InputError, create)
+            continue
+        dlist = link.create_descriptor_list(count, page, circular=circular)
+        expect("alignment of the list", dlist.dma_address % 0x10000, 0)
+        dlist.close()
+
+
+@check("vdma", needs=("state",), about=("descriptor", "descriptor_control", "vdma"))
+def driver_writes_descriptors(rig: Rig) -> None:
+    """The dwords of a 784-byte frame in pages of 512, for each domain (driver.md 6.3)."""
+    link = rig.link
+    memory = link.alloc_buffer(4096, DmaDirection.TO_DEVICE)
+    dlist = link.create_descriptor_list(4, 512, circular=True)
+    table = rig.twin.dma.view(dlist.dma_address, 64, write=False)
+    assert table is not None, "the list is registered"
+    for domain, control in enumerate((0x02, 0x1E, 0x2E, 0x3E)):
+        used = link.program(dlist, memory, size_bytes=784, last_domain=domain, channel=1)
+        words = [int.from_bytes(table[at : at + 4].tobytes(), "little") for at in range(0, 32, 4)]
+        expect("descriptors used", used, 2)
+        expect("first descriptor", (words[0], words[3]), (0x00020002, 0))
+        expect(f"last descriptor for domain {domain}", (words[4], words[7]), (0x00011000 | control, 0))
+        expect("pages follow each other", _address(words[4:]) - _address(words), 512)
+        expect("data reads back", bytes(rig.twin.dma.view(_address(words), 512, write=False)[:4]), bytes(4))  # type: ignore[index]
+
+
+def _address(words: list[int]) -> int:
+    return words[2] << 32 | words[1]
+
+
+@check("vdma", needs=("state", "clock"), about=("channel", "vdma", "max_transfers_in_flight", "max_buffers_per_launch"))
+def driver_launches_and_completes(rig: Rig) -> None:
+    """Frames through the driver's rings, several buffers a frame, and the limits of a launch (driver.md 6.6)."""
+    from .pieces import DriverNetwork
+
+    rig.bind(reverse)
+    network = DriverNetwork(rig, SILICON, count=256)
+    link = rig.link
+    expect_error("a channel that is not enabled", StateError, partial(network.send, frame(0)))
+    network.start()
+    for number in range(3):
+        network.read()
+        network.send(frame(number))
+        expect(f"frame {number}", network.receive(), answer_to(frame(number)))
+    events = link.wait_channels(network.bitmap, 0.01)
+    expect("nothing more happened", events, [])
+    many = [(network.source, 256 * n, 24) for n in range(9)]
+    expect_error("nine buffers", InputError, partial(link.launch, 1, network.inputs, 3, many))
+    network.launch_pieces(frame(9), 8)
+    network.read()
+    expect("a frame of eight buffers", network.receive(), answer_to(frame(9)))
+    network.stop()
+
+
+@check("vdma", needs=("state", "clock"), about=("max_transfers_in_flight",))
+def driver_keeps_127_transfers(rig: Rig) -> None:
+    """The 128th is refused (driver.md 6.4)."""
+    from .pieces import DriverNetwork
+
+    rig.bind(reverse)
+    network = DriverNetwork(rig, SILICON, count=256)
+    network.start()
+    for _ in range(127):
+        network.read()
+    expect_error("transfer 128", QueueFull, network.read)
+    network.stop()
+
+
+@check("vdma", needs=("state", "clock"), about=("ERROR_ADDRESS_MID", "STATUS", "channel", "descriptor"))
+def driver_reports_errors(rig: Rig) -> None:
+    """A channel that fails is told as an error, and not before (driver.md 6.7)."""
+    from .pieces import DriverNetwork
+
+    rig.bind(reverse)
+    network = DriverNetwork(rig, SILICON, count=8)
+    network.start()
+    rig.faults.descriptor_errors[1] = 1
+    network.read()
+    network.send(frame(1))
+    expect("the good frame", network.receive(), answer_to(frame(1)))
+    network.send(frame(2))
+    events = rig.link.wait_channels(1 << 1, 1.0)
+    expect("the bad frame", events, [ChannelEvent(1, 0, ChannelError.ENGINE)])
+    network.stop()
+
+
+@check("vdma", needs=("state", "clock"), about=("CONTROL_AVAIL", "channel"))
+def driver_notices_stopped_channels(rig: Rig) -> None:
+    """After RESET the channels do not run: a launch is refused, a transfer in flight is told as inactive."""
+    from .pieces import DriverNetwork
+
+    rig.bind(reverse)
+    network = DriverNetwork(rig, SILICON, count=8)
+    network.start()
+    network.read()
+    rig.client.reset_applications()
+    expect_error("a launch", StateError, partial(network.send, frame(0)))
+    events = rig.link.wait_channels(network.bitmap, 0.01)
+    expect("the transfer in flight", events, [ChannelEvent(16, 0, ChannelError.INACTIVE)])
+    network.stop()
+
+
+@check("vdma", needs=("state", "clock", "fresh"), about=("IMASK_HOST", "enable_mask", "clear_all", "interrupts"))
+def driver_sets_the_mask(rig: Rig) -> None:
+    """0xFF00FFFF while open, zero afterwards (driver.md 5.2)."""
+    chip = rig.twin.chip
+    with chip.loop.lock:
+        chip.registers.values[SOURCE] = chip.registers.values[DESTINATION] = 0xFFFFFFFF
+    _ = rig.link
+    expect("mask while open", chip.registers.read(0x188), 0xFF00FFFF)
+    expect("what was old is cleared", [chip.registers.read(at) for at in (STATUS, SOURCE, DESTINATION)], [0, 0, 0])
+    rig.link.close()
+    expect("mask afterwards", chip.registers.read(0x188), 0)
