@@ -40,11 +40,17 @@ def describe(
     ``architecture`` is the identity's number; ``clusters`` the device's bitmap of working clusters, which chooses among
     the versions in a Hailo-8L file. Raises `HefError`, `InputError`.
     """
-    file = content if isinstance(content, hef.Hef) else hef_floor.read(content)
-    _check_architecture(file.header.hw_arch, architecture)
+    file = read_for(content, architecture)
     chosen = file.network_group(group)
     core_op = chosen.core_op_for(clusters if architecture == DeviceArchitecture.HAILO8L else None)
     return _Describer(file, core_op, chosen, spec).describe()
+
+
+def read_for(content: bytes | hef.Hef, architecture: int) -> hef.Hef:
+    """Return the file, which was compiled for a device of ``architecture``. Raises `HefError`."""
+    file = content if isinstance(content, hef.Hef) else hef_floor.read(content)
+    _check_architecture(file.header.hw_arch, architecture)
+    return file
 
 
 def _check_architecture(compiled_for: int, architecture: int) -> None:

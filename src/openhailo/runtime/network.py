@@ -22,12 +22,12 @@ from openhailo.errors import (
     UnsupportedHef,
 )
 from openhailo.runtime.configure.layers import H2D, Layer
-from openhailo.runtime.describe import describe
+from openhailo.runtime.describe import describe, read_for
 from openhailo.runtime.description import NetworkDescription, TensorInfo
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.session import Session
-from openhailo.runtime.streams import InputStream, OutputStream
+from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
 from openhailo.runtime.transforms import FramesCopy, plan_input, plan_output
 from openhailo.spec.limits import FRAME_TIMEOUT_S, MAX_BATCH_SIZE
 
@@ -60,6 +60,11 @@ class NetworkOptions:
         timeout_s: longest time without a frame before `DeviceTimeout`.
         queue_transfers: transfers per channel, 32, or 8 as in the vendor's packaged build (context-switch.md 13).
         performance: the ordinary power mode; False keeps small buffers (ultra performance).
+        dynamic_batch_size: frames per burst that the firmware is told at the activation (0: ``batch_size``); the
+            vendor's scheduler says 1 to single-context networks.
+        output_refill: when output slots are handed to the device (see `openhailo.runtime.streams.OutputRefill`).
+        interrupt_at_start: the host is interrupted when the device begins to read a frame as well.
+        repeat_queries: ask the firmware for its constants before every list, as the vendor's library does.
         input_orders, output_orders: user's order of a layer by name, where it is not the default.
     """
 
@@ -67,12 +72,19 @@ class NetworkOptions:
     timeout_s: float = FRAME_TIMEOUT_S
     queue_transfers: int = 32
     performance: bool = True
+    dynamic_batch_size: int = 0
+    output_refill: OutputRefill = OutputRefill.HALF
+    interrupt_at_start: bool = False
+    repeat_queries: bool = False
     input_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
     output_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH_SIZE:
             raise InputError(what="batch_size", detail=f"{self.batch_size} is not in 0..{MAX_BATCH_SIZE}")
+        if not 0 <= self.dynamic_batch_size <= MAX_BATCH_SIZE:
+            detail = f"{self.dynamic_batch_size} is not in 0..{MAX_BATCH_SIZE}"
+            raise InputError(what="dynamic_batch_size", detail=detail)
         if self.queue_transfers < 1:
             raise InputError(what="queue_transfers", detail=f"{self.queue_transfers} is below 1")
         if not self.timeout_s > 0:
@@ -123,9 +135,10 @@ class Network:
     @classmethod
     def plan(cls, device: Device, content: bytes | Hef, group: str | None, options: NetworkOptions) -> Network:
         """Read a HEF and choose a network group. Raises `HefError`, `InputError`."""
-        identity, information = device.identify(), device.information()
-        device.information()
-        description = describe(content, group, identity.architecture, information.partial_clusters_layout_bitmap)
+        architecture = device.identify().architecture
+        file = read_for(content, architecture)
+        clusters = device.information().partial_clusters_layout_bitmap
+        description = describe(file, group, architecture, clusters)
         if any(layer.nms is not None for layer in description.boundary):
             raise UnsupportedHef(feature="boxes sorted out on the chip", hint="compile the model without on-chip NMS")
         return cls(device, description, options)
@@ -143,6 +156,7 @@ class Network:
             batch_size=options.batch_size,
             transfers=options.queue_transfers,
             performance=options.performance,
+            repeat_queries=options.repeat_queries,
         )
         self._session.configure()
         try:
@@ -159,11 +173,14 @@ class Network:
             layer = boundary.layer
             if layer.direction is H2D:
                 source = InputStream(link, layer.name, boundary.channel, boundary.dlist, boundary.ring)
+                if self.options.interrupt_at_start:
+                    source.interrupt_at_start()
                 self._streams.append(source)
                 inputs.append(source)
                 self._inputs.append(self._input_port(source, layer))
             else:
                 sink = OutputStream(link, layer.name, boundary.channel, boundary.dlist, boundary.ring)
+                sink.refill = self.options.output_refill
                 self._streams.append(sink)
                 outputs[layer.name] = (sink, self._output_port(sink, layer))
         ordered = [outputs[name] for name in self.description.outputs]
@@ -209,7 +226,7 @@ class Network:
         if self.needs_reference and self.reference is None:
             raise NoReference(name=self.name)
         pipeline = self._require_loaded()
-        self._device.firmware.enable_application(self._application)
+        self._device.firmware.enable_application(self._application, self.options.dynamic_batch_size)
         self._device.link.enable_channels(pipeline.bitmap)
         try:
             pipeline.start()

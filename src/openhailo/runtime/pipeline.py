@@ -71,6 +71,7 @@ class Pipeline:
         self._link, self._name, self._timeout_s = link, name, timeout_s
         self._describe_failure = describe_failure
         self._inputs, self._outputs = list(inputs), list(outputs)
+        self._paired = [output for output in outputs if output.is_paired]
         self._streams: dict[int, InputStream | OutputStream] = {s.channel: s for s in inputs}
         self._streams.update({s.channel: s for s in outputs})
         self.bitmap = sum(1 << channel for channel in self._streams)
@@ -94,7 +95,7 @@ class Pipeline:
             for stream in self._streams.values():
                 stream.rewind()
             for output in self._outputs:
-                output.launch(output.depth)
+                output.start()
 
     def stop(self, error: BaseException | None = None) -> None:
         """Give up every job; channels were just disabled. `submit` and `run` fail until the next `start`."""
@@ -234,10 +235,14 @@ class Pipeline:
         while self._waiting:
             job = self._waiting[0]
             count = min(job.count - job.fed, *(stream.room for stream in self._inputs))
+            for output in self._paired:
+                count = min(count, output.room)
             if count <= 0:
                 return
             for stream, write, frames in zip(self._inputs, job.writers, job.inputs, strict=True):
                 stream.push(write, frames, job.fed, count)
+            for output in self._paired:
+                output.launch(count)
             job.fed += count
             if job.fed == job.count:
                 self._waiting.popleft()

@@ -48,7 +48,8 @@ class Session:
     """One network group's resources on a link, and the controls that made them known to the firmware.
 
     ``batch_size`` 0 is the file's default; ``transfers`` is the queue length of the vendor's build (32, or 8);
-    ``performance`` the power mode.
+    ``performance`` the power mode; ``repeat_queries`` asks for the hardware's constants before every list, as the
+    vendor's library does.
     """
 
     def __init__(
@@ -60,10 +61,13 @@ class Session:
         batch_size: int = 0,
         transfers: int = 32,
         performance: bool = True,
+        repeat_queries: bool = False,
     ) -> None:
         """Check the limits; nothing is allocated yet. Raises `DoesNotFit`."""
         self._link, self._firmware, self._description = link, firmware, description
         self._batch, self._transfers, self._performance = max(batch_size, 1), transfers, performance
+        self._repeat_queries = repeat_queries
+        self._known_consts: HwConsts | None = None
         self._max_page = link.info.desc_max_page_size
         self._page = default_page_size(self._max_page)
         self._channels = ChannelAllocator()
@@ -93,7 +97,7 @@ class Session:
         lists: list[tuple[ContextType, list[bytes]]] = []
         recipes = self._recipes()
         lists.append((ContextType.ACTIVATION, recipes.activation()))
-        consts = self._firmware.hw_consts()
+        consts = self._consts()
         first = self._bind(description.context(0), consts)
         lists.append((ContextType.BATCH_SWITCHING, recipes.batch_switching(description.preliminary, first)))
         lists.append((ContextType.PRELIMINARY, self._preliminary(recipes, config)))
@@ -101,15 +105,21 @@ class Session:
         lists += [(ContextType.DYNAMIC, self._dynamic(recipes, config, index)) for index in indices]
         self._send(config, lists)
 
+    def _consts(self) -> HwConsts:
+        """Return the constants of the buffer formulas, which never change."""
+        if self._known_consts is None or self._repeat_queries:
+            self._known_consts = self._firmware.hw_consts()
+        return self._known_consts
+
     def _recipes(self) -> Recipes:
-        consts = self._firmware.hw_consts()
+        consts = self._consts()
         bound = [self._bound_boundary(boundary, consts) for boundary in self.boundary]
         return Recipes(bound, multi_context=self._description.multi_context, batch_size=self._batch)
 
     def _preliminary(self, recipes: Recipes, config: list[int]) -> list[bytes]:
         description = self._description
         streams = self._config_streams(description.preliminary, config)
-        consts = self._firmware.hw_consts()
+        consts = self._consts()
         self._fill(streams, description.preliminary)
         asap = description.features.preliminary_run_asap
         layers = self._bind(description.context(0), consts) if asap else None
@@ -119,7 +129,7 @@ class Session:
         description = self._description
         operations = description.contexts[index]
         streams = self._config_streams(operations, config)
-        consts = self._firmware.hw_consts()
+        consts = self._consts()
         self._fill(streams, operations)
         layers = self._bind(description.context(index), consts)
         last = index == len(description.contexts) - 1
@@ -248,7 +258,10 @@ class Session:
         if self._description.ccw_by_reference:
             # The vendor reserves whole pages for each write, and uses whole pages for each group only.
             groups = [len(piece) for fetch in fetches for piece in fetch.pieces]
-        page, limit = self._page, VdmaRules().max_descriptors
+        rules = VdmaRules()
+        if self._max_page > rules.max_page_size:
+            raise DoesNotFit(resource="bytes of a descriptor page", need=self._max_page, have=rules.max_page_size)
+        page, limit = self._page, rules.max_descriptors
         while config_count(groups, page) > limit and page < self._max_page:
             page *= 2
         count = config_count(groups, page)

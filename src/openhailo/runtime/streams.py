@@ -5,7 +5,10 @@ A stream is driven by one thread at a time (`openhailo.runtime.pipeline.Pipeline
 
 from __future__ import annotations
 
-from openhailo.driver.link import BufferRange, ChipLink, DescriptorList, DmaDirection
+from enum import StrEnum
+from functools import partial
+
+from openhailo.driver.link import DOMAIN_HOST, BufferRange, ChipLink, DescriptorList, DmaDirection
 from openhailo.runtime.buffers import SlotRing
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array
@@ -67,6 +70,10 @@ class InputStream(BoundaryStream):
 
     direction = DmaDirection.TO_DEVICE
 
+    def interrupt_at_start(self) -> None:
+        """From now on the host is interrupted when a frame begins as well, as the vendor measures latency."""
+        self._launch_many = partial(self._launch_many, first_domain=DOMAIN_HOST)
+
     @property
     def room(self) -> int:
         """Slots that can be filled now."""
@@ -87,14 +94,39 @@ class InputStream(BoundaryStream):
             count -= run
 
 
-class OutputStream(BoundaryStream):
-    """Frames on their way from the device, which always has slots to write to.
+class OutputRefill(StrEnum):
+    """When slots of an output are handed to the device.
 
-    Slots that were read are handed out again many at a time, when half of them are with the host: a doorbell costs more
-    than a small frame.
+    ``HALF``: all at the start, and again when half of them are with the host: a doorbell costs more than a small frame.
+    ``EACH``: all at the start, and each as soon as it was read, like the vendor's streams. ``PAIRED``: one for each
+    input frame, right after it, like the vendor's asynchronous interface; so the device never runs ahead.
     """
 
+    HALF = "half"
+    EACH = "each"
+    PAIRED = "paired"
+
+
+class OutputStream(BoundaryStream):
+    """Frames on their way from the device; ``refill`` says when it gets slots to write to."""
+
     direction = DmaDirection.FROM_DEVICE
+    refill = OutputRefill.HALF
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether slots have to be launched together with input frames."""
+        return self.refill is OutputRefill.PAIRED
+
+    @property
+    def room(self) -> int:
+        """Slots that are with the host and hold nothing to be read."""
+        return self.depth - self.in_flight - self.ready
+
+    def start(self) -> None:
+        """Hand out slots after an activation."""
+        if not self.is_paired:
+            self.launch(self.depth)
 
     def rewind(self) -> None:
         """Start again at slot 0 and descriptor 0; nothing waits to be read."""
@@ -117,6 +149,10 @@ class OutputStream(BoundaryStream):
             self._tail = (slot + run) % self.depth
             first += run
             count -= run
-        if self.in_flight <= self.depth // 2:
-            self.launch(self._read)
-            self._read = 0
+        if self.in_flight <= self.depth // 2 or self.refill is not OutputRefill.HALF:
+            self._hand_back()
+
+    def _hand_back(self) -> None:
+        count, self._read = self._read, 0
+        if not self.is_paired:
+            self.launch(count)
