@@ -122,3 +122,18 @@ def test_bytes_do_not_depend_on_the_process():
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("arch", ["hailo8", "hailo8l"])
+def test_a_whole_device_computes_what_onnx_runtime_does(arch):
+    import openhailo
+
+    compiled = compile_model(two_heads(), name="m", calibration="random:8", arch=arch)
+    rng = np.random.default_rng(0)
+    feeds = {s.name: rng.integers(0, 256, tuple(s.shape)).astype(np.uint8) for s in compiled.streams if s.is_input}
+    session = ort.InferenceSession(compiled.quantized_model.SerializeToString())
+    expected = session.run(None, {name: array[None] for name, array in feeds.items()})
+    with openhailo.open(f"twin:{arch}") as device:
+        seen = device.load(compiled.hef_bytes)(feeds, raw=True)
+    for stream, array in zip([s for s in compiled.streams if not s.is_input], expected, strict=True):
+        np.testing.assert_array_equal(seen[stream.name], array[0])

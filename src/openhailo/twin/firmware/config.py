@@ -95,6 +95,9 @@ class FirmwareConfig:
         base = twin.options.get("firmware", cls())
         assert isinstance(base, cls), "options['firmware'] is a FirmwareConfig"
         changes: dict[str, object] = {"arch": twin.arch, "board_name": _BOARD_NAMES.get(twin.arch, base.board_name)}
+        if twin.arch == "hailo8l":
+            # GUESS: the layouts of real parts are not public; hef.md 17 shows 0xFF, and no other, at work.
+            changes["partial_clusters_layout_bitmap"] = base.partial_clusters_layout_bitmap or 0xFF
         if "firmware" in twin.options:
             changes = {} if twin.arch == TwinConfig().arch else {"arch": twin.arch}
         if twin.firmware_version is not None:
