@@ -15,9 +15,7 @@ from openhailo.pipeline.models import demo_calibration, demo_model
 @cache
 def detector() -> CompiledModel:
     """Return YOLOv3-tiny, 416x416x3, calibrated on the demo photos."""
-    return compile_model(
-        demo_model("yolov3-tiny"), name="yolov3-tiny", calibration=str(demo_calibration("yolov3-tiny"))
-    )
+    return compile_model(demo_model("yolov3-tiny"), name="yolov3-tiny", calibration=demo_calibration("yolov3-tiny"))
 
 
 @cache
