@@ -6,7 +6,7 @@ from importlib import import_module
 
 from openhailo.testing.check import REGISTRY, Check
 
-SUBJECTS = ("raw_tables", "registers", "boot", "mailbox", "logs", "notifications", "vdma")
+SUBJECTS = ("raw_tables", "registers", "boot", "mailbox", "logs", "notifications", "vdma", "contexts")
 
 
 def load() -> tuple[Check, ...]:

@@ -12,7 +12,7 @@ from openhailo.testing.check import check, expect, expect_error, expect_true
 from openhailo.testing.rig import Rig
 
 from .raw.host import DESTINATION, SOURCE, STATUS, RawHost, describe, status_of
-from .raw.lists import ACTIVATION, DYNAMIC, Network, Ring, action, answer_to, buffer, configure, frame, status_of_enable
+from .raw.lists import ACTIVATION, DYNAMIC, Network, action, answer_to, buffer, configure, frame, status_of_enable
 
 _NEEDS = ("function", "state")
 #: Configuration bytes that are no program: the arithmetic is bound instead.

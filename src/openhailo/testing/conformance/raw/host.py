@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 
 from openhailo.bus.protocols import DmaBuffer, PciFunction
 from openhailo.testing.check import Mismatch, expect, expect_true
@@ -162,13 +161,6 @@ def describe(ring: DmaBuffer, index: int, address: int, size_bytes: int, control
     """Write one descriptor (driver.md 6.3)."""
     word = size_bytes << 8 | control
     struct.pack_into("<4I", ring.view, index * 16, word, address & 0xFFFFFFFF, address >> 32, 0)
-
-
-def describe_all(ring: DmaBuffer, address: int, sizes: Sequence[int], last_control: int = 0x02) -> None:
-    """Write descriptors for memory that follows itself, from index 0 on."""
-    for index, size_bytes in enumerate(sizes):
-        describe(ring, index, address, size_bytes, last_control if index == len(sizes) - 1 else 0x02)
-        address += size_bytes
 
 
 def status_of(ring: DmaBuffer, index: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from openhailo.bus.protocols import DmaBuffer
 from openhailo.testing.check import Mismatch, expect
 
-from .host import RawHost, describe, describe_all, message
+from .host import RawHost, describe, message
 from .programs import REVERSE
 
 #: Context types of opcode 33 (context-switch.md 3).
@@ -115,22 +115,22 @@ class Ring:
 
 
 class Config:
-    """A configuration channel: a list over configuration bytes, cut into groups that end with a short descriptor."""
+    """A configuration channel: a list over groups of bytes; each begins on a page, ends with a short descriptor."""
 
     def __init__(self, host: RawHost, channel: int, stream: int, groups: Sequence[bytes]) -> None:
         self.channel, self.stream, self.groups = channel, stream, groups
-        sizes: list[int] = []
-        self.counts = []
-        for group in groups:
-            pages = -(-len(group) // 512)
-            sizes += [512] * (pages - 1) + [len(group) - 512 * (pages - 1)]
-            self.counts.append(pages)
-        data = b"".join(groups)
-        self.memory = host.function.dma.alloc(max(len(data), 4096))
-        self.memory.view[: len(data)] = data
-        self.descriptors = len(sizes) + 1
+        self.counts = [-(-len(group) // 512) for group in groups]
+        self.descriptors = sum(self.counts) + 1
+        self.memory = host.function.dma.alloc(self.descriptors * 512)
         self.list: DmaBuffer = host.ring(self.descriptors)
-        describe_all(self.list, self.memory.iova, [*sizes, 512], 0x1E)
+        at = 0
+        for group in groups:
+            self.memory.view[at * 512 : at * 512 + len(group)] = group
+            for start in range(0, len(group), 512):
+                size = min(512, len(group) - start)
+                last = 0x1E if start + 512 >= len(group) else 0x02
+                describe(self.list, at, self.memory.iova + at * 512, size, last)
+                at += 1
 
     def activate(self) -> bytes:
         """Return action 22."""
