@@ -22,6 +22,7 @@ from .layers import (
 from .wire import pb
 
 MAX_MUX_EDGES = 32  # hef.md 12
+NMS_FORMAT = 6  # hef.md 7: HAILO_NMS_ON_CHIP
 
 _KINDS = {"layer_info": EdgeKind.INFO, "layer_mux": EdgeKind.MUX, "layer_planes": EdgeKind.PLANES}
 
@@ -125,7 +126,8 @@ class EdgeDecoder:
         if not message.HasField("edge_layer_base"):
             raise InvalidHef(rule="layer info", where=where, detail="no edge_layer_base")
         base = message.edge_layer_base
-        has_nms = base.HasField("additional_info") and base.additional_info.HasField("nms_info")
+        # Other formats may carry an nms_info too; nothing reads it, and in the model it means a stream of boxes.
+        has_nms = base.format == NMS_FORMAT and base.additional_info.HasField("nms_info")
         return {
             "shape": Shape(base.height, base.width, base.features),
             "padded_shape": Shape(base.padded_height, base.padded_width, base.padded_features),

@@ -226,7 +226,7 @@ def _boxes_bytes(nms: NmsInfo | None) -> int:
     return max(nms.hw_frame_size_bytes, boxes * max(nms.bbox_size, 1))
 
 
-@rule("padding", "hef.md 7", unsafe=True)
+@rule("padding", "hef.md 7")
 def padding(hef: Hef) -> Iterator[Problem]:
     """The padded shape holds the real one."""
     for where, layer in _with_parts(hef):

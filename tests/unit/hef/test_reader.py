@@ -339,6 +339,12 @@ def test_text_that_is_no_utf8_is_refused() -> None:
         read(seal_bytes(proto, version=0))
 
 
+def test_box_parameters_of_other_formats_mean_nothing() -> None:
+    message = proto_of(minimal_hef())
+    layer_info(message).layer_info.edge_layer_base.additional_info.nms_info.number_of_classes = 5
+    assert read(seal_bytes(message.SerializeToString(), version=0)) == minimal_hef()
+
+
 def test_unknown_fields_are_skipped() -> None:
     proto = proto_of(minimal_hef()).SerializeToString() + b"\xfa\x7f\x03abc\xf8\x7f\x01"
     assert read(seal_bytes(proto, version=0)) == minimal_hef()
