@@ -55,22 +55,6 @@ def quantize(
     unknown = sorted(set(exclude) - known)
     if unknown:
         raise ModelInvalid(detail=f"there are no nodes {unknown} to exclude from quantization")
-    overrides = {
-        name: [
-            {
-                "quant_type": QuantType.QUInt8,
-                "scale": np.array(scale, np.float32),
-                "zero_point": np.array(zero, np.uint8),
-            }
-        ]
-        for name, (scale, zero) in (fixed_inputs or {}).items()
-    }
-    options = {
-        "WeightSymmetric": True,
-        "ActivationSymmetric": False,
-        "ForceQuantizeNoInputCheck": True,
-        "TensorQuantOverrides": overrides,
-    }
     with _quiet_root_logger():
         quantizer = QDQQuantizer(
             copy_model(named),
@@ -82,13 +66,35 @@ def quantize(
             sorted(known),
             sorted(exclude),
             _quantizable_operators(),
-            options,
+            _quantizer_options(fixed_inputs or {}),
         )
         try:
             quantizer.quantize_model()
         except Exception as error:
             raise ModelInvalid(detail=f"quantization failed: {' '.join(str(error).split())[:400]}") from error
     return copy_model(quantizer.model.model)
+
+
+def _quantizer_options(fixed_inputs: FixedInputs) -> dict[str, Any]:
+    """Return the quantizer's extra options: symmetric weights, and the inputs whose quantization is given."""
+    from onnxruntime.quantization import QuantType
+
+    overrides = {
+        name: [
+            {
+                "quant_type": QuantType.QUInt8,
+                "scale": np.array(scale, np.float32),
+                "zero_point": np.array(zero, np.uint8),
+            }
+        ]
+        for name, (scale, zero) in fixed_inputs.items()
+    }
+    return {
+        "WeightSymmetric": True,
+        "ActivationSymmetric": False,
+        "ForceQuantizeNoInputCheck": True,
+        "TensorQuantOverrides": overrides,
+    }
 
 
 def _name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:

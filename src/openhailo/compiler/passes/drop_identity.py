@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from .graph import GraphIndex, attribute, copy_model, infer_shapes, rename_tensor, replace_nodes
+from .graph import GraphIndex, attribute, infer_shapes, replace_nodes
 
 
 def drop_identity(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -14,14 +14,28 @@ def drop_identity(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     result = infer_shapes(model)
     graph = result.graph
-    for name in [node.output[0] for node in graph.node]:
-        index = GraphIndex(graph)
-        node = index.producer.get(name)
-        if node is not None and _hands_on(node, index):
-            _bypass(graph, node, index)
-    final = copy_model(result)
-    final.graph.ClearField("value_info")
-    return final
+    index = GraphIndex(graph)
+    aliases: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:
+        source, target = (aliases.get(names[0], names[0]) if names else "" for names in (node.input, node.output))
+        if not _hands_on(node, index):
+            kept.append(node)
+        elif target not in index.outputs:
+            aliases[target] = source
+        elif source in index.producer and source not in index.outputs and source not in renamed:
+            renamed[source] = target
+        else:
+            kept.append(node)
+    for node in kept:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                final = aliases.get(name, name)
+                names[place] = renamed.get(final, final)
+    replace_nodes(graph, kept)
+    graph.ClearField("value_info")
+    return result
 
 
 def _hands_on(node: onnx.NodeProto, index: GraphIndex) -> bool:
@@ -35,16 +49,3 @@ def _hands_on(node: onnx.NodeProto, index: GraphIndex) -> bool:
         source = index.values.get(node.input[0])
         return source is not None and source.type.tensor_type.elem_type == attribute(node, "to", 0)
     return False
-
-
-def _bypass(graph: onnx.GraphProto, node: onnx.NodeProto, index: GraphIndex) -> None:
-    """Remove ``node`` and join its two tensors under one name; nothing happens where neither name can go."""
-    source, target = node.input[0], node.output[0]
-    if target not in index.outputs:
-        old, new = target, source
-    elif source in index.producer and source not in index.outputs:
-        old, new = source, target
-    else:
-        return
-    replace_nodes(graph, [other for other in graph.node if other.output[0] != target])
-    rename_tensor(graph, old, new)

@@ -6,34 +6,42 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .graph import Array, GraphIndex, attribute, infer_shapes, prune, rename_tensor, replace_nodes
+from .graph import Array, GraphIndex, attribute, infer_shapes, prune, replace_nodes
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model without inference-time BatchNormalization whose four parameters are constants."""
     result = infer_shapes(model)
     graph = result.graph
-    for name in [node.output[0] for node in graph.node if node.op_type == "BatchNormalization"]:
-        index = GraphIndex(graph)
-        node = index.producer[name]
-        parameters = [index.constant(parameter) for parameter in node.input[1:5]]
-        if attribute(node, "training_mode", 0) or len([out for out in node.output if out]) > 1:
-            continue
-        if any(parameter is None for parameter in parameters):
-            continue
-        scale, bias, mean, variance = (np.asarray(parameter, np.float64) for parameter in parameters)
-        factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
-        offset = bias - mean * factor
-        if not _fold_into_convolution(graph, index, node, factor, offset):
-            _replace_by_affine(graph, index, node, factor, offset)
+    index = GraphIndex(graph)
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        affine = _affine(node, index)
+        if affine is None:
+            nodes.append(node)
+        elif not _fold_into_convolution(graph, index, node, *affine):
+            nodes.extend(_multiply_add(graph, index, node, *affine))
+    replace_nodes(graph, nodes)
     graph.ClearField("value_info")
     return prune(result)
+
+
+def _affine(node: onnx.NodeProto, index: GraphIndex) -> tuple[Array, Array] | None:
+    """Return (factor, offset) of each channel, None for any other node."""
+    if node.op_type != "BatchNormalization" or attribute(node, "training_mode", 0):
+        return None
+    parameters = [index.constant(parameter) for parameter in node.input[1:5]]
+    if len([out for out in node.output if out]) > 1 or any(parameter is None for parameter in parameters):
+        return None
+    scale, bias, mean, variance = (np.asarray(parameter, np.float64) for parameter in parameters)
+    factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    return factor, bias - mean * factor
 
 
 def _fold_into_convolution(
     graph: onnx.GraphProto, index: GraphIndex, node: onnx.NodeProto, factor: Array, offset: Array
 ) -> bool:
-    """Scale the kernel and bias of the Conv that feeds only ``node``; False where there is none."""
+    """Scale the kernel and bias of the Conv that feeds only ``node`` and give it the output; False if there is none."""
     source = node.input[0]
     conv = index.producer.get(source)
     if conv is None or conv.op_type != "Conv" or index.sole_consumer(source) is None:
@@ -43,36 +51,33 @@ def _fold_into_convolution(
     bias = index.constant(conv.input[2]) if has_bias else np.zeros_like(factor)
     if kernel is None or bias is None:
         return False
-    target = node.output[0]
     shaped = factor.reshape(-1, *[1] * (kernel.ndim - 1))
-    names = f"{target}_folded_weight", f"{target}_folded_bias"
-    values = (kernel * shaped, bias * factor + offset)
-    for name, value in zip(names, values, strict=True):
-        graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    names = _constants(graph, node.output[0], ("weight", kernel * shaped), ("bias", bias * factor + offset))
     del conv.input[1:]
     conv.input.extend(names)
-    replace_nodes(graph, [other for other in graph.node if other.output[0] != target])
-    rename_tensor(graph, source, target)
+    conv.output[0] = node.output[0]
     return True
 
 
-def _replace_by_affine(
+def _multiply_add(
     graph: onnx.GraphProto, index: GraphIndex, node: onnx.NodeProto, factor: Array, offset: Array
-) -> None:
-    """Put ``x * factor + offset`` in the place of ``node``."""
+) -> list[onnx.NodeProto]:
+    """Return the nodes that compute ``x * factor + offset`` in the place of ``node``."""
     source, target = node.input[0], node.output[0]
     shape = index.shape(source)
     rank = 4 if shape is None else len(shape)
-    names = f"{target}_factor", f"{target}_offset"
-    for name, value in zip(names, (factor, offset), strict=True):
-        shaped = value.astype(np.float32).reshape(1, -1, *[1] * (rank - 2))
-        graph.initializer.append(numpy_helper.from_array(shaped, name))
+    column = [1, -1, *[1] * (rank - 2)]
+    names = _constants(graph, target, ("factor", factor.reshape(column)), ("offset", offset.reshape(column)))
     scaled = f"{target}_scaled"
-    replacement = [
+    return [
         helper.make_node("Mul", [source, names[0]], [scaled], name=scaled),
         helper.make_node("Add", [scaled, names[1]], [target], name=node.name or target),
     ]
-    nodes: list[onnx.NodeProto] = []
-    for other in graph.node:
-        nodes.extend(replacement if other.output[0] == target else [other])
-    replace_nodes(graph, nodes)
+
+
+def _constants(graph: onnx.GraphProto, target: str, *values: tuple[str, Array]) -> list[str]:
+    names = []
+    for what, value in values:
+        names.append(f"{target}_folded_{what}")
+        graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), names[-1]))
+    return names
