@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from openhailo.errors import ModelInvalid
+from openhailo.errors import DoesNotFit, ModelInvalid
 
 from .calibration import Calibration, CalibrationSource, load_calibration
 from .frontend import Source, load_model
@@ -29,6 +29,8 @@ from .ranges import Range, channel_loudness, collect_ranges
 from .tensors import TensorSpec, check_layout_names, describe_inputs, describe_outputs
 
 MAX_LAYER_NAME_BYTES = 127
+#: The quantizer's time grows with the square of this; the largest detectors have a few hundred.
+MAX_NODES = 4000
 Frame = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -84,6 +86,8 @@ def prepare(model: onnx.ModelProto, end_nodes: Sequence[str] = ()) -> onnx.Model
     """Return the static float graph ready for quantization: cut, folded, simplified, with known shapes."""
     cut = cut_at(model, end_nodes)
     ready = simplify(fold_batch_norm(drop_identity(cut)))
+    if len(ready.graph.node) > MAX_NODES:
+        raise DoesNotFit(resource="operators after simplification", need=len(ready.graph.node), have=MAX_NODES)
     floats = set(float_tensors(ready))
     for value in ready.graph.output:
         if value.name not in floats:

@@ -466,6 +466,15 @@ def test_too_many_streams():
         compile_model(b.model(inputs, {"out": [1, 4]}), calibration=data)
 
 
+def test_too_many_operators():
+    b = Builder()
+    last = "input"
+    for i in range(4001):
+        last = b.node("Sigmoid", [last], f"t{i}")
+    with pytest.raises(DoesNotFit, match="operators after simplification: 4001 needed, 4000 there"):
+        compile_model(b.model({"input": [1, 4]}, {last: [1, 4]}), calibration="random:1")
+
+
 def test_unsupported_operator_is_named():
     b = Builder()
     b.node("Magic", ["input"], "out", domain="com.acme")

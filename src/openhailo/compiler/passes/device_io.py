@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Protocol
 
 import numpy as np
@@ -186,20 +187,13 @@ def _replace_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put the nodes into topological order."""
-    graph = model.graph
-    ready = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer} | {""}
-    made = {out for node in graph.node for out in node.output}
-    waiting, ordered = list(graph.node), []
-    while waiting:
-        rest = []
-        for node in waiting:
-            if all(name in ready or name not in made for name in node.input):
-                ordered.append(node)
-                ready.update(node.output)
-            else:
-                rest.append(node)
-        if len(rest) == len(waiting):
-            raise ModelInvalid(detail="the graph has a cycle")
-        waiting = rest
-    replace_nodes(graph, ordered)
+    nodes = list(model.graph.node)
+    makers = {out: place for place, node in enumerate(nodes) for out in node.output}
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for place, node in enumerate(nodes):
+        order.add(place, *(makers[name] for name in node.input if name in makers))
+    try:
+        replace_nodes(model.graph, [nodes[place] for place in order.static_order()])
+    except CycleError as error:
+        raise ModelInvalid(detail="the graph has a cycle") from error
     return model
