@@ -19,6 +19,8 @@ from .results import ActionListDownload, HwConsts, HwInferResult
 
 #: An action list cannot be longer than the firmware's own memory, so a download must end (GUESS: 1 MiB is ample).
 _MAX_ACTION_LIST_BYTES = 1 << 20
+#: Firmware fills its answers, so 64 KiB come in some fifty; one that hands out single bytes is not followed for ever.
+_MAX_ACTION_LIST_CHUNKS = 1024
 
 
 class NetworkControls(ControlCaller):
@@ -81,7 +83,7 @@ class NetworkControls(ControlCaller):
     def download_action_list(self, network_group_id: int, context_type: int, context_index: int) -> ActionListDownload:
         """Fetch the action list of one context with its timestamps, chunk by chunk."""
         data = bytearray()
-        while True:
+        for _ in range(_MAX_ACTION_LIST_CHUNKS):
             part = self.call(
                 "DOWNLOAD_CONTEXT_ACTION_LIST",
                 network_group_id=network_group_id,
@@ -96,7 +98,8 @@ class NetworkControls(ControlCaller):
                 return ActionListDownload(part["base_address"], part["batch_counter"], part["idle_time"], bytes(data))
             # The offset travels in 16 bits.
             if len(data) > min(_MAX_ACTION_LIST_BYTES, 0xFFFF):
-                raise MalformedReply(what="action list", detail=f"no end after {len(data)} bytes")
+                break
+        raise MalformedReply(what="action list", detail=f"no end after {len(data)} bytes")
 
     def main_header(self) -> list[dict[str, Any]]:
         """Return the headers of the configured network groups."""

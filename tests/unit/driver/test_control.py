@@ -373,6 +373,13 @@ def test_action_lists_without_base_content_or_end(parameters: list[bytes]) -> No
         client(ok(*parameters))[0].download_action_list(0, 2, 1)
 
 
+def test_an_action_list_in_single_bytes_is_given_up() -> None:
+    firmware, link = client(ok(*be32(1), b"\0", *be32(0, 0), b"x"))
+    with pytest.raises(MalformedReply, match="no end after 1024 bytes"):
+        firmware.download_action_list(0, 2, 1)
+    assert len(link.requests) == 1024
+
+
 # --- what can go wrong --------------------------------------------------------------------------------------------
 
 

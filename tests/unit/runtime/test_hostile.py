@@ -160,3 +160,8 @@ def test_pointers_that_repeat_the_same_bytes_do_not_exhaust_memory():
     writes = tuple(ho.WriteCcw(data=megabyte) for _ in range(2000))
     with pytest.raises(DoesNotFit, match="configuration bytes"):
         configure(file_of(layers, (ho.Operation(ho.TriggerNone(), writes), *operations)))
+
+
+def test_a_configuration_of_no_bytes_gets_the_least_list():
+    layers, _ = base()
+    configure(file_of(layers, (ho.Operation(ho.TriggerNone(), (ho.WriteCcw(data=b""), ho.AllowInputDataflow(0))),)))

@@ -89,5 +89,5 @@ def ddr_count(row_bytes: int, page_size: int, rows: int) -> int:
 
 
 def config_count(groups: list[int], page_size: int) -> int:
-    """Return the descriptors of a config list whose fetches take ``groups`` bytes each."""
-    return sum(-(-group // page_size) for group in groups) + 1
+    """Return the descriptors of a config list whose fetches take ``groups`` bytes each; a list has at least two."""
+    return max(2, sum(-(-group // page_size) for group in groups) + 1)

@@ -1,0 +1,1 @@
+"""One module for each surface; `tests.fuzz.surface.SHARES` lists them."""
