@@ -6,7 +6,19 @@ from importlib import import_module
 
 from openhailo.testing.check import REGISTRY, Check
 
-SUBJECTS = ("raw_tables", "registers", "boot", "mailbox", "logs", "notifications", "vdma", "contexts")
+SUBJECTS = (
+    "raw_tables",
+    "registers",
+    "boot",
+    "mailbox",
+    "logs",
+    "notifications",
+    "controls_device",
+    "controls_board",
+    "controls_system",
+    "vdma",
+    "contexts",
+)
 
 
 def load() -> tuple[Check, ...]:
