@@ -11,7 +11,7 @@ import typer
 
 from openhailo.errors import InputError
 
-from ._output import JsonOption, print_json, to_plain
+from ._output import JsonOption, print_json
 
 NAME = "compile"
 
@@ -22,6 +22,7 @@ class Method(StrEnum):
     MINMAX = "minmax"
     ENTROPY = "entropy"
     PERCENTILE = "percentile"
+    MSE = "mse"
 
 
 class Arch(StrEnum):
@@ -46,6 +47,9 @@ def command(
     arch: Annotated[Arch, typer.Option("--arch", help="Chip to compile for.")] = Arch.HAILO8,
     end_node: Annotated[list[str] | None, typer.Option("--end-node", help="Cut the graph after this tensor.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Node to leave in float32.")] = None,
+    percentile: Annotated[float, typer.Option("--percentile", help="For --method percentile.")] = 99.99,
+    nhwc: Annotated[list[str] | None, typer.Option("--nhwc", help="Input that is channels-last already.")] = None,
+    reduce_range: Annotated[bool, typer.Option("--reduce-range", help="7-bit weights, for CPUs without VNNI.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the network.")] = None,
     per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="Weight quantization.")] = True,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON.")] = None,
@@ -69,14 +73,17 @@ def command(
         arch=arch.value,
         end_nodes=tuple(end_node or ()),
         exclude=tuple(exclude or ()),
+        percentile=percentile,
+        nhwc=tuple(nhwc or ()),
+        reduce_range=reduce_range,
         per_channel=per_channel,
     )
     target = output or model.with_suffix(".hef")
     target.write_bytes(compiled.hef_bytes)
     if report is not None:
-        report.write_text(jsonlib.dumps(to_plain(compiled.report), indent=1) + "\n")
+        report.write_text(jsonlib.dumps(compiled.report.to_json(), indent=1) + "\n")
     if json:
-        print_json({"hef": str(target), "report": compiled.report})
+        print_json({"hef": str(target), "report": compiled.report.to_json()})
     else:
         typer.echo(compiled.report.to_text())
         typer.echo(f"{target}: {len(compiled.hef_bytes)} bytes")

@@ -24,7 +24,7 @@ from openhailo.runtime.configure.operations import (
 )
 from openhailo.runtime.configure.periph import initial_credit, stream_registers
 from openhailo.runtime.configure.recipes import ConfigStream, Recipes
-from openhailo.runtime.configure.requirements import boundary_ring, ddr_count, inter_context_count
+from openhailo.runtime.configure.requirements import boundary_ring, config_count, ddr_count, inter_context_count
 from openhailo.runtime.formats import FormatOrder, FrameLayout, Quantization
 from openhailo.spec.actions import ActionType as A
 from openhailo.spec.enums import EdgeLayerDirection
@@ -355,3 +355,9 @@ def test_core_padding_rounds_a_frame_of_11_bytes_up():
     assert registers == StreamRegisters(16, 1, 16, 1, 0, 11, 5, 1)
     with pytest.raises(InvalidHef, match="no multiple of 8"):
         stream_registers(replace(item, core_pads=False), 64, CONSTS)
+
+
+def test_every_list_has_at_least_two_descriptors():
+    assert ddr_count(512, 512, 0) == 2
+    assert inter_context_count(0, 512, 1) == 2
+    assert config_count([], 512) == 2

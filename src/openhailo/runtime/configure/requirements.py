@@ -78,14 +78,14 @@ def boundary_ring(
 
 
 def inter_context_count(frame_bytes: int, page_size: int, batch_size: int) -> int:
-    """Return the descriptors of an inter-context list: a batch of frames and one more."""
-    return -(-frame_bytes // page_size) * batch_size + 1
+    """Return the descriptors of an inter-context list: a batch of frames and one more, at least two."""
+    return max(2, -(-frame_bytes // page_size) * batch_size + 1)
 
 
 def ddr_count(row_bytes: int, page_size: int, rows: int) -> int:
-    """Return the descriptors of a DDR ring: a power of two above the buffered rows."""
+    """Return the descriptors of a DDR ring: a power of two above the buffered rows, at least two."""
     wanted = rows * -(-row_bytes // page_size) + 1
-    return 1 << (wanted - 1).bit_length()
+    return max(2, 1 << (wanted - 1).bit_length())
 
 
 def config_count(groups: list[int], page_size: int) -> int:
