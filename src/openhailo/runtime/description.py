@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 from openhailo.runtime.configure.header import ApplicationFeatures
 from openhailo.runtime.configure.layers import D2H, H2D, Layer, LayerKind
 from openhailo.runtime.configure.operations import Operations
-from openhailo.runtime.formats import DTYPES, FormatOrder, Quantization, user_shape
+from openhailo.runtime.formats import DTYPES, FormatOrder, FormatType, Quantization, user_shape
+
+#: y_min, x_min, y_max, x_max, score.
+BOX_NUMBERS = 5
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,39 @@ class TensorInfo:
             layer.original_names,
         )
 
+    @staticmethod
+    def of_boxes(layer: Layer) -> TensorInfo:
+        """Describe an output of boxes: ``shape`` is (classes, 5, most boxes of a class), as the vendor reports it."""
+        nms = layer.nms
+        assert nms is not None, "the caller knows that there are boxes"
+        return TensorInfo(
+            layer.name,
+            (nms.classes, BOX_NUMBERS, nms.max_boxes * nms.chunks),
+            DTYPES[FormatType.UINT16],
+            FormatOrder.HAILO_NMS_BY_CLASS,
+            layer.quantization,
+            layer.original_names,
+        )
+
+
+@dataclass(frozen=True)
+class FusedOutput:
+    """One output of boxes that comes in several streams (hef.md 12)."""
+
+    info: TensorInfo
+    classes: int
+
 
 @dataclass(frozen=True)
 class NetworkDescription:
     """One network group.
 
-    ``layers`` holds every context's layers in file order, ``outputs`` the names of the output layers in the order in
-    which results are given. ``ccw_by_reference`` tells that configuration writes point into a section of their own (HEF
-    header versions above 0): lists are then sized, and memory is synchronised, per write. ``is_program`` tells that the
-    configuration is an image of ours, not of the silicon's.
+    ``layers`` holds every context's layers in file order, ``outputs`` the names of the outputs in the order in which
+    results are given: leaves of a mux, and outputs put together, under names of their own. ``images`` are the inputs
+    that come in planes, ``fused`` the outputs of boxes that come in several streams. ``ccw_by_reference`` tells that
+    configuration writes point into a section of their own (HEF header versions above 0): lists are then sized, and
+    memory is synchronised, per write. ``is_program`` tells that the configuration is an image of ours, not of the
+    silicon's.
     """
 
     name: str
@@ -61,6 +89,8 @@ class NetworkDescription:
     features: ApplicationFeatures = field(default_factory=ApplicationFeatures)
     ccw_by_reference: bool = True
     is_program: bool = False
+    images: Mapping[str, TensorInfo] = field(default_factory=dict)
+    fused: Mapping[str, FusedOutput] = field(default_factory=dict)
 
     @property
     def multi_context(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,18 +17,17 @@ from openhailo.errors import (
     InputError,
     NoReference,
     OpenHailoError,
-    ShapeMismatch,
     StateError,
-    UnsupportedHef,
 )
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.describe import describe, read_for
 from openhailo.runtime.description import NetworkDescription, TensorInfo
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
 from openhailo.runtime.pipeline import Job, Pipeline
+from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
 from openhailo.runtime.session import Session
 from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
-from openhailo.runtime.transforms import FramesCopy, plan_input, plan_output
+from openhailo.runtime.transforms import FramesCopy
 from openhailo.spec.limits import FRAME_TIMEOUT_S, MAX_BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -91,23 +90,6 @@ class NetworkOptions:
             raise InputError(what="timeout_s", detail=f"{self.timeout_s} is not positive")
 
 
-class _Port:
-    """One input or output: the layer's view for the user and its bound copies by element type."""
-
-    def __init__(self, info: TensorInfo, bind: Callable[[FormatType], FramesCopy]) -> None:
-        self.info = info
-        self._bind = bind
-        self._copies: dict[FormatType, FramesCopy] = {}
-
-    def copy(self, kind: FormatType) -> FramesCopy:
-        """Return the copy for the user's element type; made when it is first used."""
-        try:
-            return self._copies[kind]
-        except KeyError:
-            copy = self._copies[kind] = self._bind(kind)
-            return copy
-
-
 class Network:
     """A network on a device. Call it with an array (one input) or a dict of arrays by input name.
 
@@ -124,8 +106,9 @@ class Network:
         self._session: Session | None = None
         self._pipeline: Pipeline | None = None
         self._streams: list[InputStream | OutputStream] = []
-        self._inputs: list[_Port] = []
-        self._outputs: list[_Port] = []
+        self._inputs: list[InputPort] = []
+        self._outputs: list[OutputPort] = []
+        self._in_order = True
         self._application = 0
         #: The chip cannot compute this network unless a reference is bound.
         self.needs_reference = False
@@ -139,8 +122,6 @@ class Network:
         file = read_for(content, architecture)
         clusters = device.information().partial_clusters_layout_bitmap
         description = describe(file, group, architecture, clusters)
-        if any(layer.nms is not None for layer in description.boundary):
-            raise UnsupportedHef(feature="boxes sorted out on the chip", hint="compile the model without on-chip NMS")
         return cls(device, description, options)
 
     # --- life, under the device's lock ------------------------------------------------------------------------------
@@ -168,51 +149,27 @@ class Network:
 
     def _make_streams(self, link: ChipLink) -> None:
         assert self._session is not None, "configure makes it"
-        inputs, outputs = [], {}
-        for boundary in self._session.boundary:
-            layer = boundary.layer
-            if layer.direction is H2D:
-                source = InputStream(link, layer.name, boundary.channel, boundary.dlist, boundary.ring)
-                if self.options.interrupt_at_start:
-                    source.interrupt_at_start()
-                self._streams.append(source)
-                inputs.append(source)
-                self._inputs.append(self._input_port(source, layer))
-            else:
-                sink = OutputStream(link, layer.name, boundary.channel, boundary.dlist, boundary.ring)
-                sink.refill = self.options.output_refill
-                self._streams.append(sink)
-                outputs[layer.name] = (sink, self._output_port(sink, layer))
-        ordered = [outputs[name] for name in self.description.outputs]
-        self._outputs = [port for _, port in ordered]
+        options = StreamOptions(self.options.output_refill, self.options.interrupt_at_start)
+        ports = Ports(link, self.description, self._order_of, options, self._streams)
+        ports.open(self._session.boundary)
+        self._inputs, self._outputs = ports.inputs, ports.outputs
+        self._in_order = [info.name for info in self._output_infos()] == list(self.description.outputs)
         self._pipeline = Pipeline(
             link,
-            inputs,
-            [sink for sink, _ in ordered],
+            [stream for port in ports.inputs for stream in port.streams],
+            [stream for port in ports.outputs for stream in port.streams],
             name=self.name,
             timeout_s=self.options.timeout_s,
             describe_failure=self._describe_failure,
         )
 
-    def _input_port(self, stream: InputStream, layer: Layer) -> _Port:
-        order = self.options.input_orders.get(layer.name, layer.user_order)
-        plan_input(layer.layout, layer.quantization, order=order)
+    def _order_of(self, layer: Layer) -> FormatOrder:
+        """Return the user's order of a layer: chosen by name, else the usual one of its device order."""
+        chosen = self.options.input_orders if layer.direction is H2D else self.options.output_orders
+        return chosen.get(layer.name, layer.user_order)
 
-        def bind(kind: FormatType) -> FramesCopy:
-            plan = plan_input(layer.layout, layer.quantization, order=order, user_type=kind)
-            return plan.bind(stream.slots.view, stream.slots.stride)
-
-        return _Port(TensorInfo.of(layer, order), bind)
-
-    def _output_port(self, stream: OutputStream, layer: Layer) -> _Port:
-        order = self.options.output_orders.get(layer.name, layer.user_order)
-        plan_output(layer.layout, layer.quantization, order=order)
-
-        def bind(kind: FormatType) -> FramesCopy:
-            plan = plan_output(layer.layout, layer.quantization, order=order, user_type=kind)
-            return plan.bind(stream.slots.view, stream.slots.stride)
-
-        return _Port(TensorInfo.of(layer, order), bind)
+    def _output_infos(self) -> Iterator[TensorInfo]:
+        return (info for port in self._outputs for info in port.infos)
 
     def _bind_reference(self, port: ProgramReference | None) -> None:
         self.needs_reference = port is not None and not self.description.is_program
@@ -293,9 +250,10 @@ class Network:
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
         """The outputs, in the order of the results."""
-        return tuple(port.info for port in self._outputs)
+        infos = {info.name: info for info in self._output_infos()}
+        return tuple(infos[name] for name in self.description.outputs if name in infos)
 
-    def __call__(self, inputs: Any, *, raw: bool = False) -> dict[str, Array]:
+    def __call__(self, inputs: Any, *, raw: bool = False) -> dict[str, Any]:
         """Run one frame or a batch and return the outputs by name.
 
         Raises `ShapeMismatch`, `InputError`, `NoReference`, `DeviceTimeout`, `DeviceError`.
@@ -309,7 +267,7 @@ class Network:
         pipeline.wait(job)
         return job.finish()  # type: ignore[no-any-return, misc]
 
-    def submit(self, inputs: Any, *, raw: bool = False) -> Future[dict[str, Array]]:
+    def submit(self, inputs: Any, *, raw: bool = False) -> Future[dict[str, Any]]:
         """Queue one frame or a batch; the future gives what a call returns, or raises what a call raises.
 
         The arrays must not be changed before the future is done.
@@ -328,14 +286,22 @@ class Network:
         if padded != count:
             arrays = [np.concatenate([a, np.zeros((padded - count, *a.shape[1:]), a.dtype)]) for a in arrays]
         kind = FormatType.AUTO if raw else FormatType.FLOAT32
-        readers = [port.copy(kind) for port in self._outputs]
-        results = [
-            np.empty((padded, *port.info.shape), port.info.dtype if raw else np.float32) for port in self._outputs
-        ]
+        results: list[Any] = []
+        readers: list[Any] = []
+        made: list[tuple[OutputPort, list[Any]]] = []
+        for port in self._outputs:
+            sinks = port.begin(padded, kind)
+            made.append((port, [out for out, _ in sinks]))
+            results += made[-1][1]
+            readers += [reader for _, reader in sinks]
 
-        def finish() -> dict[str, Array]:
-            kept = (result[:count] if batched else result[0] for result in results)
-            return {port.info.name: result for port, result in zip(self._outputs, kept, strict=True)}
+        def finish() -> dict[str, Any]:
+            found = {
+                info.name: result
+                for port, outs in made
+                for info, result in zip(port.infos, port.finish(outs, count, batched), strict=True)
+            }
+            return found if self._in_order else {name: found[name] for name in self.description.outputs}
 
         return Job(padded, arrays, writers, results, readers, finish)
 
@@ -352,9 +318,10 @@ class Network:
         arrays, writers = [], []
         batches = set()
         for port in ports:
-            array, kind, batched = _frames(port.info, inputs[port.info.name])
-            arrays.append(array)
-            writers.append(port.copy(kind))
+            array, kind, batched = port.frames(inputs[port.info.name])
+            copies = port.copies(kind)
+            arrays += [array] * len(copies)
+            writers += copies
             batches.add((len(array), batched))
         if len(batches) != 1:
             raise InputError(what=self.name, detail=f"inputs differ in their number of frames: {sorted(batches)}")
@@ -373,42 +340,5 @@ class Network:
         self.close()
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{port.info.name} {port.info.shape}" for port in (*self._inputs, *self._outputs))
+        shapes = ", ".join(f"{info.name} {info.shape}" for info in (*self.inputs, *self.outputs))
         return f"<Network {self.name}: {shapes}>"
-
-
-def _frames(info: TensorInfo, value: Any) -> tuple[Array, FormatType, bool]:
-    """Return frames (n, *shape), their element type, and whether the caller gave a batch."""
-    array = np.asarray(value)
-    kind = _kind(info, array)
-    if kind is FormatType.FLOAT32 and array.dtype != np.float32:
-        array = array.astype(np.float32)
-    shape = array.shape
-    if shape[1:] == info.shape:
-        return np.ascontiguousarray(array), kind, True
-    if shape == info.shape:
-        return np.ascontiguousarray(array)[None], kind, False
-    # A missing or additional axis of length 1 (grey images, NC vectors as 1x1xC) means the same frame; an array of four
-    # axes is a batch.
-    bare, seen, rest = _bare(info.shape), _bare(shape), _bare(shape[1:])
-    if seen == bare and len(shape) < 4:
-        return np.ascontiguousarray(array).reshape(1, *info.shape), kind, False
-    if shape and rest == bare:
-        return np.ascontiguousarray(array).reshape(-1, *info.shape), kind, True
-    raise ShapeMismatch(name=info.name, expected=info.shape, seen=shape, detail="or a batch of it with a leading axis")
-
-
-def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)
-
-
-def _kind(info: TensorInfo, array: Array) -> FormatType:
-    if array.dtype == info.dtype:
-        return FormatType.AUTO
-    if array.dtype.kind == "f":
-        return FormatType.FLOAT32
-    if array.dtype == np.uint8 and info.dtype == np.uint16:
-        return FormatType.UINT8
-    raise InputError(
-        what=info.name, detail=f"takes float32 or {info.dtype} (already quantised), not {array.dtype}; convert it first"
-    )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 from openhailo.runtime.formats import FormatOrder, FrameLayout, Quantization
 from openhailo.spec.enums import EdgeLayerDirection
 
-__all__ = ["BoundLayer", "HostBufferInfo", "Layer", "LayerKind", "NmsStream", "StreamRegisters", "creation_order"]
+__all__ = [
+    "BoundLayer",
+    "FusedPart",
+    "HostBufferInfo",
+    "Layer",
+    "LayerKind",
+    "Mux",
+    "NmsStream",
+    "StreamRegisters",
+    "creation_order",
+]
 
 H2D, D2H = EdgeLayerDirection.HOST_TO_DEVICE, EdgeLayerDirection.DEVICE_TO_HOST
 
@@ -50,11 +61,30 @@ class NmsStream:
 
 
 @dataclass(frozen=True)
+class FusedPart:
+    """Which part of an output in several box streams a layer is: output ``name``, group of classes ``index``."""
+
+    name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Mux:
+    """Outputs interleaved by rows: ``rounds`` times, for each part in turn, ``rows[i]`` of its rows (hef.md 12)."""
+
+    rounds: int
+    rows: tuple[int, ...]
+    parts: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
 class Layer:
     """One edge of one context.
 
-    ``layout`` is what travels (see `openhailo.runtime.configure.describe` for streams the core pads itself);
-    ``peer`` is (context, stream) of the other end of an internal layer; ``pad_index`` ties outputs to host ops.
+    ``layout`` is what travels (see `openhailo.runtime.describe` for streams the core pads itself); ``peer`` is
+    (context, stream) of the other end of an internal layer; ``pad_index`` ties outputs to host ops. ``mux`` holds the
+    outputs that share this stream, ``plane_of`` names the image that this plane belongs to, ``fused`` the output that
+    these boxes are a part of.
     """
 
     name: str
@@ -74,6 +104,8 @@ class Layer:
     peer: tuple[int, int] | None = None
     pad_index: int | None = None
     nms: NmsStream | None = None
+    mux: Mux | None = None
+    fused: FusedPart | None = None
     plane_of: str = ""
     original_names: tuple[str, ...] = ()
     user_order: FormatOrder = FormatOrder.NHWC
@@ -87,6 +119,14 @@ class Layer:
     def transfers_per_frame(self) -> int:
         """Transfers that make a frame: 1 but for boxes sorted out on the chip."""
         return self.nms.transfers_per_frame if self.nms else 1
+
+    def leaves(self) -> Iterator[Layer]:
+        """Yield the outputs in wire order: those of a mux, recursively, else the layer itself."""
+        if self.mux is None:
+            yield self
+            return
+        for part in self.mux.parts:
+            yield from part.leaves()
 
     @property
     def key(self) -> tuple[int, EdgeLayerDirection, int]:
