@@ -15,6 +15,8 @@ HANDLER = {(0, 0x98), (0, 0x18C), (0, 0x400), (0, 0x500)}
 DOORBELL_AT, MAILBOX_BYTES = 0x1684, 0x640
 DIGEST_BYTES, MESSAGE_AT = 0x10, 0x14
 RESPONSE_AT = 0x640
+#: BAR2: registers of a channel, and the position register in each half.
+CHANNEL_BYTES, PROCESSED_AT = 0x20, 0x04
 
 
 def is_handler(access: BarAccess) -> bool:
@@ -67,3 +69,75 @@ def compare_phases(seen: Sequence[BarAccess], recording: Recording) -> list[Chec
         compare_accesses("register accesses", without_handler(ours), without_handler(theirs)),
         compare_accesses("interrupt handler", only_handler(ours), only_handler(theirs)),
     ]
+
+
+def without_idle_looks(accesses: Sequence[BarAccess]) -> list[BarAccess]:
+    """Drop the handler's looks that found nothing: how often it runs is timing, and messages may merge."""
+    kept: list[BarAccess] = []
+    for access in accesses:
+        if (access.bar, access.offset, access.is_write, access.value) == (0, 0x18C, False, 0):
+            while kept and (kept[-1].bar, kept[-1].offset, kept[-1].is_write) == (0, 0x98, False):
+                kept.pop()
+            continue
+        kept.append(access)
+    return kept
+
+
+def split_channels(accesses: Sequence[BarAccess]) -> tuple[list[BarAccess], dict[int, list[BarAccess]]]:
+    """Return the accesses of BAR0 and BAR4, and those of each channel in BAR2.
+
+    Frames, completions and output slots are handled by several threads in the recordings, so channels interleave.
+    """
+    rest: list[BarAccess] = []
+    channels: dict[int, list[BarAccess]] = {}
+    for access in accesses:
+        if access.bar == 2:
+            channels.setdefault(access.offset // CHANNEL_BYTES, []).append(access)
+        else:
+            rest.append(access)
+    return rest, channels
+
+
+def launches_and_looks(
+    accesses: Sequence[BarAccess],
+) -> tuple[list[tuple[BarAccess, ...]], list[tuple[BarAccess, ...]]]:
+    """Split a channel's accesses: three per launch (look, look again, move the ring), two per look at completions."""
+    launches: list[tuple[BarAccess, ...]] = []
+    looks: list[tuple[BarAccess, ...]] = []
+    at = 0
+    while at < len(accesses):
+        is_look = not accesses[at].is_write and accesses[at].offset % 0x10 == PROCESSED_AT
+        length = 2 if is_look else 3
+        (looks if is_look else launches).append(tuple(accesses[at : at + length]))
+        at += length
+    return launches, looks
+
+
+def compare_run_phases(seen: Sequence[BarAccess], recording: Recording) -> list[Check]:
+    """Compare the accesses of a run: controls one by one, launches of each channel one by one.
+
+    How often completions are looked at, and how often the handler runs for nothing, is timing (masks.json).
+    """
+    recorded = recording.bars or ()
+    ours, theirs = (mask_requests(side, recording.controls) for side in (seen, recorded))
+    handlers = [without_idle_looks(only_handler(side)) for side in (ours, theirs)]
+    our_rest, our_channels = split_channels(without_handler(ours))
+    their_rest, their_channels = split_channels(without_handler(theirs))
+    checks = [
+        compare_accesses("register accesses", our_rest, their_rest),
+        compare_accesses("interrupt handler", *handlers),
+    ]
+    launches = Check("launches")
+    looks = Check("looks at completions")
+    launches.expect("channels", sorted(our_channels), sorted(their_channels))
+    for channel, accesses in their_channels.items():
+        their_launches, their_looks = launches_and_looks(accesses)
+        our_launches, our_looks = launches_and_looks(our_channels.get(channel, []))
+        launches.expect(f"channel {channel}", our_launches, their_launches)
+        looks.expect(f"channel {channel}, registers", {_shape(x) for x in our_looks}, {_shape(x) for x in their_looks})
+        looks.expect(f"channel {channel}, last position", our_looks[-1][0], their_looks[-1][0])
+    return [*checks, launches, looks]
+
+
+def _shape(accesses: Sequence[BarAccess]) -> tuple[tuple[bool, int], ...]:
+    return tuple((access.is_write, access.offset) for access in accesses)

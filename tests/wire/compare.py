@@ -127,9 +127,12 @@ def compare_order(recording: Recording, journal: Journal, skip: Callable[[object
 
 
 def compare_lists(recording: Recording, journal: Journal) -> Check:
-    """Compare count, page size and kind of every descriptor list."""
+    """Compare count, page size and kind of every descriptor list, and that all are released."""
     recorded = [step for step in recording.order() if isinstance(step, ListGeometry)]
-    return compare_sequences("descriptor lists", [geometry for geometry, _ in journal.lists], recorded)
+    check = compare_sequences("descriptor lists", [geometry for geometry, _ in journal.lists], recorded)
+    closed = sum(bool(getattr(dlist, "closed", False)) for _, dlist in journal.lists)
+    check.expect("released", closed, sum(1 for _ in recording.ioctls("DESC_LIST_RELEASE")))
+    return check
 
 
 def compare_programs(recording: Recording, journal: Journal) -> Check:
@@ -173,7 +176,7 @@ def compare_config(recording: Recording, journal: Journal) -> Check:
             name = f"config stream {stream}"
             check.expect(f"{name}, length", len(data), record["length"])
             check.expect(f"{name}, first bytes", data[:64].hex(), record["first64"])
-            check.expect(f"{name}, last bytes", data[-64:].hex(), record["last64"])
+            # `last64` is covered by the digest; where the last descriptor is short the recorder left bytes out of it.
             check.expect(f"{name}, digest", sha256(data), record["sha256"])
             key = (activation, channel)
             rows = [row for f in journal.fetched if (f.activation, f.channel) == key for row in f.descriptors]
@@ -242,6 +245,10 @@ def _check_transfer(check: Check, transfer: Transfer, frames: Sequence[Moved], r
         check.expect(f"{name}, processed", processed % ring, transfer.processed % ring)
 
 
+#: Channels from here on bring frames from the device (driver.md 6.1).
+FIRST_OUTPUT = 16
+
+
 def compare_ring_writes(recording: Recording, journal: Journal, channels: Iterable[int]) -> Check:
     """Compare the values written to the channels' registers, as far as both sides go.
 
@@ -267,7 +274,8 @@ def compare_ring_writes(recording: Recording, journal: Journal, channels: Iterab
         if trimmed:
             check.expect(f"channel {key[1]}, set of values", set(values) <= set(ours), True)
             continue
-        common = min(len(ours), len(values)) if values else 0
+        # Inputs are launched by the program alone; outputs are queued again by a thread of the library.
+        common = min(len(ours), len(values)) if key[1] >= FIRST_OUTPUT else max(len(ours), len(values))
         check.expect(f"channel {key[1]}, positions", ours[:common], values[:common])
         check.expect(f"channel {key[1]}, any position", bool(ours), bool(values))
     return check

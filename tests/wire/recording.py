@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 #: An action list begins here in an op 33 request (traces/README.md 4).
 LIST_AT = 39
 SET_CONTEXT_INFO = 33
+#: Calls that take and give back channels.
+CHANNEL_IOCTLS = {"VDMA_ENABLE_CHANNELS": "enable", "VDMA_DISABLE_CHANNELS": "disable"}
 
 
 class Span(NamedTuple):
@@ -146,27 +148,39 @@ class Recording:
 
     def frames(self) -> int:
         """Return how many input frames the whole run had."""
-        return int(self.meta["counts"].get("frame", 0)) // 2
+        if "trimmed" in self.meta:
+            return int(self.meta["counts"]["frame"]) // 2
+        return sum(record["dir"] == "h2d" for record in self.of("frame"))
 
     def order(self) -> list[object]:
-        """Return controls, list creations, programming and syncs of configuration in the order of the calls.
+        """Return controls, memory and lists of configuration, and channels taken and given back, in call order.
 
         Ring programming is left out: it is told by the descriptors that the device fetched.
         """
         lists: dict[int, int] = {}
         rings: set[int] = set()
         steps: list[object] = []
+        mapped = 0
         controls = {record["c"]: record["op"] for record in self.of("control")}
         for record in self.ioctls(
-            "FW_CONTROL", "DESC_LIST_CREATE", "DESC_LIST_PROGRAM", "VDMA_BUFFER_SYNC", "VDMA_ENABLE_CHANNELS"
+            "FW_CONTROL",
+            "VDMA_BUFFER_MAP",
+            "VDMA_BUFFER_SYNC",
+            "DESC_LIST_CREATE",
+            "DESC_LIST_PROGRAM",
+            *CHANNEL_IOCTLS,
         ):
             fields = record.get("f", {})
             if record["io"] == "FW_CONTROL":
                 steps.append(("control", controls[record["c"]]))
+            elif record["io"] == "VDMA_BUFFER_MAP":
+                mapped = fields["size"] if isinstance(fields, Mapping) else fields[1]
             elif record["io"] == "DESC_LIST_CREATE":
                 lists[fields["desc_handle"]] = len(lists)
                 if fields["is_circular"]:
                     rings.add(fields["desc_handle"])
+                else:
+                    steps.append(("memory of a list", mapped))
                 steps.append(_geometry(fields))
             elif record["io"] == "DESC_LIST_PROGRAM":
                 program = _program(fields, lists, record.get("ret", 0))
@@ -175,7 +189,7 @@ class Recording:
             elif record["io"] == "VDMA_BUFFER_SYNC":
                 steps.append(_sync(fields))
             else:
-                steps.append(("enable", int(fields["channels_bitmap_per_engine"][0], 16)))
+                steps.append((CHANNEL_IOCTLS[record["io"]], int(fields["channels_bitmap_per_engine"][0], 16)))
         return steps
 
     def ring_programs(self) -> list[Program]:

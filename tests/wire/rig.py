@@ -118,12 +118,20 @@ class WatchedLink:
         self._link, self._journal = link, journal
         self.info = replace(link.info, desc_max_page_size=page_limit)
 
+        self._allocated = 0
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._link, name)
+
+    def alloc_buffer(self, size_bytes: int, direction: DmaDirection) -> HostBuffer:
+        self._allocated = size_bytes
+        return self._link.alloc_buffer(size_bytes, direction)
 
     def create_descriptor_list(self, count: int, page_size: int, *, circular: bool) -> DescriptorList:
         dlist = self._link.create_descriptor_list(count, page_size, circular=circular)
         geometry = ListGeometry(count, page_size, circular)
+        if not circular:
+            self._journal.order.append(("memory of a list", self._allocated))
         self._journal.lists.append((geometry, dlist))
         self._journal.order.append(geometry)
         return dlist
@@ -131,10 +139,10 @@ class WatchedLink:
     def program(self, dlist: DescriptorList, buffer: HostBuffer, *, size_bytes: int, **more: Any) -> int:
         used = self._link.program(dlist, buffer, size_bytes=size_bytes, **more)
         bind = bool(more.get("bind", True))
-        # Without binding the offset means nothing; the recorded library leaves it out.
+        # Without binding the offset means nothing; the recorded library leaves it out of configuration lists.
         program = Program(
             size_bytes,
-            more.get("offset", 0) if bind else 0,
+            more.get("offset", 0) if bind or dlist.circular else 0,
             more.get("batch_size", 1),
             next(index for index, (_, known) in enumerate(self._journal.lists) if known is dlist),
             more["channel"],
@@ -153,6 +161,10 @@ class WatchedLink:
     def enable_channels(self, bitmap: int) -> None:
         self._journal.order.append(("enable", bitmap))
         self._link.enable_channels(bitmap)
+
+    def disable_channels(self, bitmap: int) -> None:
+        self._journal.order.append(("disable", bitmap))
+        self._link.disable_channels(bitmap)
 
 
 class Rig:

@@ -217,7 +217,7 @@ class Device:
         if active is None:
             return
         active.drain()
-        if active is network or active.broken or network.broken:
+        if active is network or active.broken:
             self._leave(active)
         else:
             self._active = None
