@@ -189,3 +189,11 @@ def test_a_frame_of_the_wrong_shape_says_which_is_needed(small_hef: Path, tmp_pa
     done = run("run", small_hef, tmp_path / "bad.npy")
     assert done.returncode == FAILED
     assert "(8, 8, 3)" in done.stderr
+
+
+def test_a_missing_optional_package_is_named_with_its_extra(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('No module named onnx', name='onnx')\n")
+    done = run("compile", small_model, "--calibration", "random:8", PYTHONPATH=str(tmp_path))
+    assert done.returncode == FAILED
+    assert "openhailo[compiler]" in done.stderr
+    assert "Traceback" not in done.stderr

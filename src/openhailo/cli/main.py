@@ -18,6 +18,9 @@ from . import benchmark, compile, demo, devices, identify, inspect, run, sensors
 
 EXIT_FAILED, EXIT_DEVICE, EXIT_INTERRUPTED = 1, 3, 130
 
+#: Packages that only some commands need, and the extra that brings them.
+EXTRAS = {"onnx": "compiler", "cv2": "vision"}
+
 app = typer.Typer(
     name="openhailo",
     help="The open software stack for the Hailo-8/8L AI accelerator.",
@@ -55,6 +58,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        typer.echo(f"openhailo: this needs {error.name}; install it with: pip install 'openhailo[{extra}]'", err=True)
+        sys.exit(EXIT_FAILED)
     except OpenHailoError as error:
         if os.environ.get("OPENHAILO_DEBUG"):
             raise
