@@ -141,6 +141,10 @@ class Rig:
         self.client.reset_applications()
         self.client.clear_configured_apps()
 
+    def close_link(self) -> None:
+        """Close the link; the next use opens it again."""
+        raise Lacking("fresh")
+
     def close(self) -> None:
         """Leave the device. Idempotent."""
         if self._link is not None:

@@ -6,7 +6,8 @@ from importlib import import_module
 
 from openhailo.testing.check import REGISTRY, Check
 
-SUBJECTS = (
+#: The modules that declare checks.
+MODULES = (
     "raw_tables",
     "registers",
     "boot",
@@ -16,13 +17,16 @@ SUBJECTS = (
     "controls_device",
     "controls_board",
     "controls_system",
+    "controls_network",
     "vdma",
     "contexts",
+    "inference",
+    "recovery",
 )
 
 
 def load() -> tuple[Check, ...]:
     """Return all checks, in the order of their modules."""
-    for subject in SUBJECTS:
-        import_module(f"{__name__}.{subject}")
+    for module in MODULES:
+        import_module(f"{__name__}.{module}")
     return tuple(REGISTRY.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from openhailo.driver.results import ChipTemperature, DeviceInformation, FirmwareVersion, HwConsts, Identity
@@ -13,9 +14,9 @@ from openhailo.testing.rig import Rig
 from .raw.exchange import unhex
 
 
-def received(rig: Rig, name: str, wanted: dict[str, object]) -> None:
+def received(rig: Rig, name: str, wanted: Mapping[str, object]) -> None:
     """Expect that the firmware understood the last request of control ``name`` as ``wanted``."""
-    expect(f"{name} as understood", rig.state()["received"].get(name), wanted)
+    expect(f"{name} as understood", rig.state()["received"].get(name), dict(wanted))
 
 
 @check("controls", needs=("expected",), about=["IDENTIFY", "CORE_IDENTIFY", "firmware_revision"])
