@@ -197,3 +197,10 @@ def test_a_missing_optional_package_is_named_with_its_extra(small_model: Path, t
     assert done.returncode == FAILED
     assert "openhailo[compiler]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_recording_as_json_lines(small_hef: Path, tmp_path: Path) -> None:
+    recording = tmp_path / "t.jsonl"
+    run("trace", small_hef, "-o", recording)
+    records = [json.loads(line) for line in run("trace", recording, "--json", "--kind", "launch").stdout.splitlines()]
+    assert {record["k"] for record in records} == {"launch"}

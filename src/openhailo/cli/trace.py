@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from openhailo.errors import InputError
 
 from ._models import ReferenceOption, find_model, load
-from ._output import DeviceOption
+from ._output import DeviceOption, JsonOption
 
 if TYPE_CHECKING:
     from openhailo import Network
@@ -29,10 +30,11 @@ def command(
     ] = None,
     reference: ReferenceOption = None,
     device: DeviceOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Run `openhailo trace`."""
     if Path(model).suffix == ".jsonl":
-        _print(Path(model), set(kind or ()))
+        _print(Path(model), set(kind or ()), json)
         return
     target = output or Path("trace.jsonl")
     with target.open("w", encoding="utf-8") as stream:
@@ -70,15 +72,17 @@ def _count(path: Path) -> int:
         return sum(1 for _ in stream)
 
 
-def _print(path: Path, kinds: set[str]) -> None:
+def _print(path: Path, kinds: set[str], json: bool) -> None:
     from openhailo.bus.trace import read_trace
 
     if not path.is_file():
         raise InputError(what=str(path), detail="there is no such file")
     with path.open(encoding="utf-8") as stream:
         for record in read_trace(stream):
-            if not kinds or record["k"] in kinds:
-                sys.stdout.write(f"{record.get('n', 0):6} {record.get('us', 0):9} us  {describe(record)}\n")
+            if kinds and record["k"] not in kinds:
+                continue
+            words = f"{record.get('n', 0):6} {record.get('us', 0):9} us  {describe(record)}"
+            sys.stdout.write((jsonlib.dumps(record) if json else words) + "\n")
 
 
 def describe(record: dict[str, Any]) -> str:

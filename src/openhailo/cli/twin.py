@@ -9,6 +9,8 @@ import typer
 
 from openhailo.errors import InputError
 
+from ._output import JsonOption, print_json
+
 app = typer.Typer(help="The virtual chip's own tools.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -21,13 +23,17 @@ def root() -> None:
 def firmware(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, e.g. hailo8_fw.bin.")],
     version: Annotated[str, typer.Option("--version", help="Release written into the headers.")] = "4.23.0",
+    json: JsonOption = False,
 ) -> None:
     """Run `openhailo twin firmware`."""
     from openhailo.twin.firmware.image import build_placeholder_image
 
     image = build_placeholder_image(version=parse_version(version))
     output.write_bytes(image)
-    typer.echo(f"{output}: {len(image)} bytes, version {version}")
+    if json:
+        print_json({"file": output, "size_bytes": len(image), "version": version})
+    else:
+        typer.echo(f"{output}: {len(image)} bytes, version {version}")
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
