@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,22 @@ Rows = np.ndarray[Any, np.dtype[np.uint32]]
 
 #: Ready-made descriptors kept per buffer; a buffer sliced into more frames than this starts over.
 _TEMPLATES_PER_BUFFER = 256
+#: Whole launches remembered per list.
+_KNOWN_LAUNCHES = 256
+
+Ranges = Sequence[tuple[PcieBuffer, int, int]]
+
+
+class KnownLaunch(NamedTuple):
+    """A launch whose descriptors are all in the list since an earlier time; ``ends`` are counted from its start.
+
+    ``transfers`` is kept, so that no other object can have its identity.
+    """
+
+    transfers: Sequence[Ranges]
+    domains: tuple[int, int]
+    ends: tuple[int, ...]
+    buffers: tuple[PcieBuffer, ...]
 
 
 class DescriptorFormat:
@@ -69,6 +86,7 @@ class PcieDescriptorList:
         # What launches left in the list: start index -> its rows or sizes; valid while all launches have one stride.
         self._stride = 0
         self._loaded: dict[int, object] = {}
+        self._launches: dict[tuple[int, int], KnownLaunch] = {}
 
     def close(self) -> None:
         """Free the list; its channel must be disabled. Idempotent."""
@@ -150,7 +168,32 @@ class PcieDescriptorList:
     def forget(self) -> None:
         """Rewrite descriptors at the next launches: the list changed underneath."""
         self._loaded.clear()
+        self._launches.clear()
         self._stride = 0
+
+    def known_launch(self, start: int, transfers: Sequence[Ranges], first: int, last: int) -> KnownLaunch | None:
+        """Return what is known of launching the very object ``transfers`` at ``start``; None if it has to be loaded."""
+        known = self._launches.get((start, id(transfers)))
+        if known is None or known.domains != (first, last) or self.closed or any(b.closed for b in known.buffers):
+            return None
+        return known
+
+    def remember_launch(self, start: int, transfers: Sequence[Ranges], first: int, last: int) -> None:
+        """Know this launch from now on, until something else is written to the list.
+
+        Only for what cannot change and what needs nothing else per launch: tuples of single ranges, without copies, in
+        a ring where transfers do not overlap.
+        """
+        stride = self._stride
+        if type(transfers) is not tuple or not stride or self.count % stride:
+            return
+        buffers = {id(ranges[0][0]): ranges[0][0] for ranges in transfers}
+        if any(type(r) is not tuple or len(r) != 1 for r in transfers) or any(b.bounces for b in buffers.values()):
+            return
+        if len(self._launches) >= _KNOWN_LAUNCHES:
+            self._launches.clear()
+        ends = tuple(stride * (i + 1) for i in range(len(transfers)))
+        self._launches[start, id(transfers)] = KnownLaunch(transfers, (first, last), ends, tuple(buffers.values()))
 
     def has_error(self, index: int) -> bool:
         """Tell whether the device marked descriptor ``index`` as failed (driver.md 6.3, dword 3 bit 1)."""
@@ -226,7 +269,7 @@ class PcieDescriptorList:
         Only kept while ranges cannot overlap: every launch has the same number of descriptors, and it divides the ring.
         """
         if used != self._stride:
-            self._loaded.clear()
+            self.forget()
             self._stride = used
         if self.count % used:
             return False
@@ -234,6 +277,7 @@ class PcieDescriptorList:
         if before is what or (not isinstance(what, np.ndarray) and before == what):
             return True
         self._loaded[start] = what
+        self._launches.clear()
         return False
 
     def _check_start(self, starting_desc: int, domain: int) -> None:

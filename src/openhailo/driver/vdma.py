@@ -18,13 +18,11 @@ from openhailo.bus.protocols import Window
 from openhailo.errors import DeviceLost, InputError, QueueFull, StateError
 
 from .buffers import PcieBuffer
-from .descriptors import PcieDescriptorList
+from .descriptors import PcieDescriptorList, Ranges
 from .link import DOMAIN_NONE, ChannelError, ChannelEvent
 
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
-
-Ranges = Sequence[tuple[PcieBuffer, int, int]]
 
 
 class Channel:
@@ -99,7 +97,7 @@ class Channel:
         self, dlist: PcieDescriptorList, starting_desc: int, ranges: Ranges, bind: bool, first: int, last: int
     ) -> int:
         """Start one transfer; return its descriptors (driver.md 6.6)."""
-        return self.launch_many(dlist, starting_desc, (ranges,), bind, first, last)
+        return self.launch_many(dlist, starting_desc, [ranges], bind, first, last)
 
     def launch_many(
         self,
@@ -130,8 +128,7 @@ class Channel:
                 raise QueueFull(name=f"channel {self.index}", depth=before)
             word = self._running_word(begin)
             try:
-                for ranges in transfers:
-                    self._load(dlist, ranges, bind, first, last)
+                self._load_all(dlist, transfers, bind, first, last)
             except BaseException:
                 self.available = begin
                 while len(ring) > before:
@@ -157,6 +154,23 @@ class Channel:
         for ranges in transfers:
             used += self.launch(dlist, (starting_desc + used) % dlist.count, ranges, bind, first, last)
         return used
+
+    def _load_all(
+        self, dlist: PcieDescriptorList, transfers: Sequence[Ranges], bind: bool, first: int, last: int
+    ) -> None:
+        """Fill the descriptors of ``transfers``, where they are not there since an earlier time, and queue them."""
+        begin = self.available
+        start = begin & self._mask
+        known = dlist.known_launch(start, transfers, first, last) if bind else None
+        if known is not None:
+            self._check_space(known.ends[-1])
+            self._ring.extend([(begin + end, None) for end in known.ends])
+            self.available = begin + known.ends[-1]
+            return
+        for ranges in transfers:
+            self._load(dlist, ranges, bind, first, last)
+        if bind:
+            dlist.remember_launch(start, transfers, first, last)
 
     def _load(self, dlist: PcieDescriptorList, ranges: Ranges, bind: bool, first: int, last: int) -> None:
         """Fill the descriptors of one transfer at the present position and queue it."""

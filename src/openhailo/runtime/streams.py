@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 
-from openhailo.driver.link import DOMAIN_HOST, BufferRange, ChipLink, DescriptorList, DmaDirection
+from openhailo.driver.link import DOMAIN_HOST, ChipLink, DescriptorList, DmaDirection
 from openhailo.runtime.buffers import SlotRing
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array
@@ -39,7 +39,6 @@ class BoundaryStream:
         self.slots = SlotRing(link, ring.transfer_bytes, slot_count(ring), self.direction)
         self.depth = self.slots.count
         self._launch_many = link.launch_many
-        self._ranges: list[tuple[BufferRange]] = self.slots.ranges
         self._mask = dlist.count - 1
         self.rewind()
 
@@ -53,7 +52,7 @@ class BoundaryStream:
         while count:
             slot = self._slot
             run = min(count, self.depth - slot)
-            used = self._launch_many(self.channel, self.dlist, self._desc, self._ranges[slot : slot + run])
+            used = self._launch_many(self.channel, self.dlist, self._desc, self.slots.run(slot, run))
             self._desc = (self._desc + used) & self._mask
             self._slot = (slot + run) % self.depth
             self.in_flight += run

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .faults import Faults
+    from .hostmem import Bytes
     from .sensors import Sensors
 
 T = TypeVar("T")
@@ -170,6 +171,17 @@ class VdmaEngine(Protocol):
 
         Uses descriptors until they hold ``len(data)`` bytes; the last may be filled partly.
         """
+        ...
+
+    def pull_frames(self, index: int, out: Bytes) -> int:
+        """H2D: as `pull` for up to ``len(out)`` transfers, each into a row of ``out``; return how many there were.
+
+        The host cannot tell the difference; it costs less.
+        """
+        ...
+
+    def push_frames(self, index: int, data: Bytes) -> int:
+        """D2H: as `push` for each row of ``data`` until one has no room; return how many were moved."""
         ...
 
     def fetch(self, index: int, descriptors: int) -> bytes:

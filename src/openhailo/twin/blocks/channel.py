@@ -14,6 +14,8 @@ from .ring import Words
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
 
+    from .frames import Frames
+
 
 class ChannelLayout:
     """Offsets, masks and shifts of a channel half, taken from the declaration once."""
@@ -62,6 +64,7 @@ class Channel:
         "managed",
         "page_size",
         "paused",
+        "plans",
         "position",
         "position_index",
         "queued",
@@ -84,6 +87,8 @@ class Channel:
         self._layout, self._regs, self._memory = layout, regs, memory
         self._descriptor_bytes = rules.descriptor_size_bytes
         self.queued = False
+        #: What stretches of descriptors mean, with views of host memory (kept by `FramePlanner`).
+        self.plans: dict[tuple[int, int, int], Frames] = {}
         self._no_ring: Words = np.empty((0, rules.descriptor_size_bytes // 4), np.uint32)
         self.forget()
 
@@ -149,7 +154,8 @@ class Channel:
         self._mapped = True
 
     def unmap(self) -> None:
-        """Let go of the list's memory; it is looked up again when needed."""
+        """Let go of host memory; it is looked up again when needed."""
+        self.plans.clear()
         self.ring = self._no_ring
         self._mapped = self.direct = False
 

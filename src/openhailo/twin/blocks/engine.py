@@ -13,6 +13,7 @@ from openhailo.twin.hostmem import Bytes, HostMemory
 from openhailo.twin.observe import Observers
 
 from .channel import Channel, ChannelLayout
+from .frames import FramePlanner, Frames
 from .ring import ERRORS, DescriptorError, Mover, Run, Words
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Engine:
         self._layout, self._regs = layout, regs
         self.mover = Mover(spec, memory)
         self.format = self.mover.format
+        self._planner = FramePlanner(self.mover)
         self._may_master, self._raise_channel = may_master, raise_channel
         self._faults, self._observers = faults, observers
 
@@ -103,6 +105,27 @@ class Engine:
                 self._check_end(channel, last, int(totals[last]), size_bytes, exact=exact)
                 return last + 1
         return None
+
+    def plan_frames(self, channel: Channel, size_bytes: int, ready: int, limit: int) -> Frames | None:
+        """Return the next transfers of ``size_bytes``, at most ``limit``, if they can be moved at once.
+
+        None leaves it to `plan` and `execute`: also where each transfer counts, for observers and faults.
+        """
+        page = channel.page_size
+        if not page or self._observers.watched or self._faults.descriptor_errors:
+            return None
+        each = -(-size_bytes // page)
+        frames = min(limit, ready // each, (channel.size - channel.position) // each)
+        if not frames:
+            return None
+        rows = self.rows(channel, channel.position, frames * each)
+        return self._planner.plan(channel, rows, each, size_bytes)
+
+    def finish(self, channel: Channel, frames: Frames) -> None:
+        """Account for ``frames``, whose bytes were moved: positions, and the interrupt, which the host sees once."""
+        channel.advance(frames.descriptors)
+        if frames.interrupt and not channel.managed:
+            self._raise_channel(channel.index)
 
     def _few_rows(self, channel: Channel, count: int) -> Rows:
         """Read the next ``count`` descriptors, around the end of the ring, as lists of dwords."""

@@ -113,10 +113,10 @@ class Mover:
             or not 0 < tail <= fmt.max_bytes
             or not 0 < size <= fmt.max_bytes
             or address & fmt.id_mask != fmt.host_id
-            or size & fmt.id_mask
+            or (whole and size & fmt.id_mask)
             or (last[fmt.high_at] << 32 | last[fmt.low_at]) != address + whole
             or (head[fmt.size_at] | last[fmt.size_at]) & fmt.status_on_done
-            or (rows[1:-1] - rows[:-2]).tobytes() != self._steps(size, len(rows) - 2)
+            or (len(rows) > 2 and (rows[1:-1] - rows[:-2]).tobytes() != self._steps(size, len(rows) - 2))
         ):
             return None
         interrupt = any(row[fmt.size_at] & fmt.host_irq == fmt.host_irq for row in (head, last))

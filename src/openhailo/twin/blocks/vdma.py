@@ -261,6 +261,38 @@ class VdmaBlock:
         self._engine.execute(channel, plan, source)
         return True
 
+    def pull_frames(self, index: int, out: Bytes) -> int:
+        """Consume up to ``len(out)`` transfers of one row of ``out`` each; return how many there were."""
+        channel, (limit, size_bytes) = self._channel(index), out.shape
+        moved = 0
+        while moved < limit and (ready := self._usable(channel, size_bytes, from_host=True)):
+            frames = self._engine.plan_frames(channel, size_bytes, ready, limit - moved)
+            if frames is not None:
+                out[moved : moved + frames.frames] = frames.host
+                self._engine.finish(channel, frames)
+                moved += frames.frames
+            elif self.pull(index, size_bytes, out[moved]) is not None:
+                moved += 1
+            else:
+                break
+        return moved
+
+    def push_frames(self, index: int, data: Bytes) -> int:
+        """Fill the next descriptors with the rows of ``data``, a transfer each; return for how many there was room."""
+        channel, (limit, size_bytes) = self._channel(index), data.shape
+        moved = 0
+        while moved < limit and (ready := self._usable(channel, size_bytes, from_host=False)):
+            frames = self._engine.plan_frames(channel, size_bytes, ready, limit - moved)
+            if frames is not None:
+                frames.host[:] = data[moved : moved + frames.frames]
+                self._engine.finish(channel, frames)
+                moved += frames.frames
+            elif self.push(index, data[moved]):
+                moved += 1
+            else:
+                break
+        return moved
+
     def fetch(self, index: int, descriptors: int) -> bytes:
         """Return the bytes of the next ``descriptors`` descriptors of a device-managed list."""
         channel = self._channel(index)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from openhailo.errors import BadProgram
 from openhailo.twin.board import Board, ChannelFault
 from openhailo.twin.core import Kernel
@@ -37,13 +39,17 @@ class Port:
 
 
 class _Lane:
-    """One port at work: the kernel's frame views, and how far this batch has come."""
+    """One port at work: the kernel's frames, and how far this batch has come.
 
-    __slots__ = ("channel", "delivered", "filled", "frames", "index", "next", "size", "spent", "view")
+    ``table`` is the memory of a kernel that keeps it, one row per frame; ``frames`` the outputs of one that does not.
+    """
+
+    __slots__ = ("channel", "delivered", "filled", "frames", "index", "next", "size", "spent", "table")
 
     def __init__(self, port: Port, index: int, view: memoryview) -> None:
-        self.channel, self.size, self.index, self.view = port.channel, port.frame_bytes, index, view
-        self.frames = slices(view, port.frame_bytes)
+        self.channel, self.size, self.index = port.channel, port.frame_bytes, index
+        self.table = np.frombuffer(view, np.uint8).reshape(-1, port.frame_bytes)
+        self.frames: list[memoryview] = []
         self.filled = self.spent = 0
         self.next = 0
         self.delivered = 0
@@ -53,8 +59,7 @@ class _Lane:
         if self.spent:
             self.filled -= self.spent
             if self.filled:
-                start = self.spent * self.size
-                self.view[: self.filled * self.size] = self.view[start : start + self.filled * self.size]
+                self.table[: self.filled] = self.table[self.spent : self.spent + self.filled]
             self.spent = 0
 
 
@@ -125,7 +130,8 @@ class Pump:
 
     def __init__(self, board: Board, progressed: Callable[[], None], failed: Callable[[str, str], None]) -> None:
         self._board, self._progressed, self._failed = board, progressed, failed
-        self._vdma_pull, self._vdma_push = board.vdma.pull, board.vdma.push
+        self._vdma_pull, self._vdma_push = board.vdma.pull_frames, board.vdma.push
+        self._vdma_push_frames = board.vdma.push_frames
         self.flow: Flow | None = None
         self._busy = False
         self._job: tuple[Flow, Kernel, int] | None = None
@@ -212,11 +218,9 @@ class Pump:
         frames = limit
         for lane in flow.lanes_in:
             lane.reclaim()
-            filled = lane.filled
-            while filled < limit and pull(lane.channel, lane.size, lane.frames[filled]) is not None:
-                filled += 1
-            lane.filled = filled
-            frames = min(frames, filled)
+            if lane.filled < limit:
+                lane.filled += pull(lane.channel, lane.table[lane.filled : limit])
+            frames = min(frames, lane.filled)
         for lane in flow.lanes_in:
             lane.spent = frames
         flow.taken += frames
@@ -255,19 +259,27 @@ class Pump:
 
     def _deliver(self, flow: Flow) -> bool:
         """Push what is computed; True when all of it is out."""
-        push, done = self._vdma_push, True
-        stable = flow.kernel is not None and flow.kernel.is_stable
+        deliver = self._deliver_rows if flow.kernel is not None and flow.kernel.is_stable else self._deliver_pieces
+        done = True
         for lane in flow.lanes_out:
-            frames, total = lane.frames, flow.ready if stable else len(lane.frames)
-            start = at = lane.next
-            while at < total and push(lane.channel, frames[at]):
-                at += 1
-            lane.next = at
-            if stable:
-                lane.delivered += at - start
-            elif at == total and at != start:
-                lane.delivered += flow.ready
-            done = done and at == total
+            done &= deliver(lane, flow.ready)
         if done:
             flow.ready = 0
         return done
+
+    def _deliver_rows(self, lane: _Lane, ready: int) -> bool:
+        if lane.next < ready:
+            moved = self._vdma_push_frames(lane.channel, lane.table[lane.next : ready])
+            lane.next += moved
+            lane.delivered += moved
+        return lane.next == ready
+
+    def _deliver_pieces(self, lane: _Lane, ready: int) -> bool:
+        push, frames, total = self._vdma_push, lane.frames, len(lane.frames)
+        start = at = lane.next
+        while at < total and push(lane.channel, frames[at]):
+            at += 1
+        lane.next = at
+        if at == total and at != start:
+            lane.delivered += ready
+        return at == total
