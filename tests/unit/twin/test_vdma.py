@@ -454,8 +454,17 @@ def test_fetch_of_nothing(host, config_list):
 
 
 def test_fetch_needs_a_managed_channel(host, h2d):
-    with pytest.raises(ValueError, match="device-managed"):
+    with pytest.raises(ChannelFault, match="device-managed"):
         host.chip.vdma.fetch(2, 1)
+
+
+def test_a_host_that_starts_a_config_channel_again_stops_the_fetch(host, config_list):
+    word = host.bar2.read32(0)
+    host.bar2.write32(0, word & ~1)
+    host.bar2.write32(0, word)
+    with pytest.raises(ChannelFault, match="device-managed"):
+        host.chip.vdma.fetch(0, 1)
+    assert config_list.error != 0
 
 
 def test_a_tensor_between_contexts(host, make_ring):

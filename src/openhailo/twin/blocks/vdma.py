@@ -297,7 +297,9 @@ class VdmaBlock:
         """Return the bytes of the next ``descriptors`` descriptors of a device-managed list."""
         channel = self._channel(index)
         if not channel.managed or not channel.from_host:
-            raise ValueError(f"channel {index} is not a device-managed host-to-device channel")
+            # The host may have started a config channel again, for itself.
+            reason = f"fetch from channel {index}, which is not a device-managed host-to-device channel"
+            raise self._engine.fault(channel, ERRORS.list_fetch, reason)
         if descriptors < 1:
             return b""
         if channel.position + descriptors > channel.size:
