@@ -15,9 +15,9 @@ from openhailo.errors import ControlFailed, DeviceTimeout, DoesNotFit, OpenHailo
 from openhailo.runtime.configure.layers import H2D
 from openhailo.runtime.describe import describe
 from openhailo.runtime.device import Device
+from openhailo.runtime.habits import HABITS
 from openhailo.runtime.network import Network
 from openhailo.runtime.session import BoundaryChannel, Session
-from openhailo.runtime.streams import OutputRefill
 from openhailo.spec.enums import PowerMeasurementType
 
 from .bars import compare_run_phases
@@ -73,12 +73,10 @@ class Plan:
     after: Step | None = None
 
 
-#: The library's own way, whatever the interface.
-LIBRARY: Mapping[str, Any] = {"repeat_queries": True}
 #: The vendor's streams (hailortcli run): outputs wait ahead, the configured batch.
-STREAMS: Mapping[str, Any] = {**LIBRARY, "output_refill": OutputRefill.EACH}
+STREAMS = HABITS["vendor"]
 #: The vendor's asynchronous interface under its scheduler: an output per job, one frame per burst.
-ASYNC: Mapping[str, Any] = {**LIBRARY, "output_refill": OutputRefill.PAIRED, "dynamic_batch_size": 1}
+ASYNC = HABITS["vendor-async"]
 
 
 # --- the general course ---------------------------------------------------------------------------------------------
@@ -358,13 +356,13 @@ def _program_rings(device: Device, boundary: Sequence[BoundaryChannel]) -> dict[
 
 
 SPECIAL: Mapping[str, Plan] = {
-    "fail_change_status": Plan(LIBRARY, ControlFailed),
-    "fail_device_information": Plan(LIBRARY, ControlFailed),
-    "fail_get_hw_consts_unsupported": Plan(LIBRARY, ControlFailed),
-    "fail_set_network_group_header": Plan(LIBRARY, ControlFailed),
-    "fail_set_context_info_sram_full": Plan(LIBRARY, ControlFailed),
-    "run_on_hailo8l": Plan(LIBRARY, UnsupportedHef),
-    "run_c2_page16384": Plan(LIBRARY, DoesNotFit),
+    "fail_change_status": Plan(STREAMS, ControlFailed),
+    "fail_device_information": Plan(STREAMS, ControlFailed),
+    "fail_get_hw_consts_unsupported": Plan(STREAMS, ControlFailed),
+    "fail_set_network_group_header": Plan(STREAMS, ControlFailed),
+    "fail_set_context_info_sram_full": Plan(STREAMS, ControlFailed),
+    "run_on_hailo8l": Plan(STREAMS, UnsupportedHef),
+    "run_c2_page16384": Plan(STREAMS, DoesNotFit),
     "run_output_stall": Plan(STREAMS, DeviceTimeout, together=True, before=ask_capabilities, during=stall),
     "run_measure_latency": Plan({**STREAMS, "interrupt_at_start": True}, before=ask_capabilities),
     "run_measure_temp": Plan(STREAMS, before=ask_capabilities, during=measure_temperature),

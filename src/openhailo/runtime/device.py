@@ -17,8 +17,9 @@ from openhailo.driver.results import DeviceInformation, Health, Identity, PowerS
 from openhailo.errors import ControlFailed, DoesNotFit, InputError, OpenHailoError, StateError
 from openhailo.hef.model import Hef
 from openhailo.runtime.compiled import CompileModel, load_or_compile
-from openhailo.runtime.network import Network, NetworkOptions, ProgramReference
-from openhailo.runtime.reference import load_reference
+from openhailo.runtime.habits import network_options
+from openhailo.runtime.network import FrameReference, Network, NetworkOptions, ProgramReference
+from openhailo.runtime.reference import reference_of
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import ResetType
 from openhailo.spec.limits import MAX_APPLICATIONS
@@ -53,12 +54,14 @@ class Device:
         spec: ChipSpec = CHIP,
         program_reference: ProgramReference | None = None,
         compile_model: CompileModel | None = None,
+        habits: str = "",
     ) -> None:
         """Own ``link``.
 
         ``program_reference`` is there when the chip computes nothing but our own programs and bound references;
-        ``compile_model`` turns an ONNX file into a HEF.
+        ``compile_model`` turns an ONNX file into a HEF; ``habits`` are those of `openhailo.runtime.habits`.
         """
+        self._habits = network_options(habits)
         self.name = name or link.info.name
         self.link, self.spec = link, spec
         self.firmware = FirmwareClient(link, spec)
@@ -126,7 +129,7 @@ class Device:
         self,
         model: str | Path | bytes | Hef,
         *,
-        reference: str | Path | None = None,
+        reference: str | Path | FrameReference | None = None,
         group: str | None = None,
         compile_options: Mapping[str, Any] | None = None,
         **options: Any,
@@ -136,7 +139,8 @@ class Device:
         Args:
             model: path of a HEF, or of an ONNX or Darknet file (compiled once, kept by content); the bytes of a HEF; or
                 one that was read or made already.
-            reference: ONNX file that computes a HEF compiled for silicon where the chip itself cannot.
+            reference: ONNX file that computes a HEF compiled for silicon where the chip itself cannot, or a function
+                of frames in device format (see `openhailo.runtime.network.FrameReference`).
             group: network group to use; by default the file's first one.
             compile_options: options for the compiler, when ``model`` is an ONNX file.
             options: fields of `openhailo.runtime.network.NetworkOptions`.
@@ -144,14 +148,14 @@ class Device:
         Raises `HefError`, `CompileError`, `InputError`, `DoesNotFit`, `ControlFailed` and errors of the link.
         """
         content = self._hef_of(model, compile_options or {})
-        settings = _network_options(options)
+        settings = _network_options({**self._habits, **options})
         with self.lock:
             self._require_open("loading a network")
             if self._applications >= MAX_APPLICATIONS:
                 raise DoesNotFit(resource="network groups", need=self._applications + 1, have=MAX_APPLICATIONS)
             network = Network.plan(self, content, group, settings)
             if reference is not None:
-                network.reference = load_reference(Path(reference), network.description)
+                network.reference = reference_of(reference, network.description)
             # The firmware takes no configuration while a network runs (context-switch.md 15).
             self._rest()
             self._prepare()

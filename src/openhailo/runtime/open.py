@@ -9,10 +9,11 @@ from typing import IO, Any
 from openhailo.bus import registry, sysfs
 from openhailo.bus.registry import Endpoint
 from openhailo.bus.trace import TraceWriter, TracingFunction
-from openhailo.driver.pcie_link import PcieLink
+from openhailo.driver.pcie_link import LinkOptions, PcieLink
 from openhailo.errors import DeviceNotFound, OpenHailoError
 from openhailo.runtime.compiled import CompileModel
 from openhailo.runtime.device import Device
+from openhailo.runtime.habits import network_options
 from openhailo.runtime.tracing import TracingLink
 
 #: Environment variable that names the device to open when no name is given.
@@ -56,31 +57,37 @@ def open_device(
     *,
     compile_model: CompileModel | None = None,
     trace: IO[str] | None = None,
+    habits: str = "",
     **options: Any,
 ) -> Device:
     """Open ``name`` (``twin:``, ``twin:hailo8l``, ``pci:0001:01:00.0``, ...) and return a ready `Device`.
 
     Without a name: ``OPENHAILO_DEVICE``, else the first real device, else the twin; `Device.name` says which it was.
     ``trace`` gets every register access, control, transfer and interrupt as JSON Lines (see `openhailo.bus.trace` and
-    `openhailo.runtime.tracing`). ``options`` go to the backend.
+    `openhailo.runtime.tracing`). ``habits="vendor"`` does what the vendor's stack does also where nothing needs it (see
+    `openhailo.runtime.habits`). ``options`` go to the backend.
 
-    Raises `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
+    Raises `InputError`, `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
     """
     chosen = name or default_name()
+    network_options(habits)
     endpoint = registry.open_endpoint(chosen, **options)
-    link = _link_of(endpoint, TraceWriter(trace) if trace is not None else None)
+    link = _link_of(
+        endpoint, TraceWriter(trace) if trace is not None else None, LinkOptions(vendor_accesses=bool(habits))
+    )
+    reference = endpoint.program_reference
     try:
-        return Device(link, name=chosen, program_reference=endpoint.program_reference, compile_model=compile_model)
+        return Device(link, name=chosen, program_reference=reference, compile_model=compile_model, habits=habits)
     except OpenHailoError:
         link.close()
         raise
 
 
-def _link_of(endpoint: Endpoint, writer: TraceWriter | None) -> Any:
+def _link_of(endpoint: Endpoint, writer: TraceWriter | None, options: LinkOptions) -> Any:
     """Return the endpoint's own link, or run its bare PCI function with our driver."""
     function, link = endpoint.function, endpoint.link
     if function is not None:
         if writer is not None:
             function = TracingFunction(function, writer)
-        link = PcieLink(function, firmware=endpoint.firmware)
+        link = PcieLink(function, firmware=endpoint.firmware, options=options)
     return link if writer is None else TracingLink(link, writer)

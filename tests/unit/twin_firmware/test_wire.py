@@ -119,6 +119,16 @@ def test_scripted_answers_replace_and_refusals_have_no_effect(make_host: Any) ->
     assert host.ask(0) is None
 
 
+def test_a_scripted_success_stands_where_this_firmware_would_refuse(make_host: Any) -> None:
+    from openhailo.twin.firmware import FirmwareConfig
+
+    accepted = bytes.fromhex("0000000200000001000000000000001d000000000000000000000000")
+    host = make_host(FirmwareConfig(scripted_responses={29: [accepted]}))
+    assert host.ask(29, bytes(4)) == accepted
+    # A request that is no request is refused all the same.
+    assert host.ask(29, bytes(3)) != accepted
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_hostile_bytes_are_always_answered(data: st.DataObject) -> None:
