@@ -84,6 +84,11 @@ class NetworkOptions:
         if not 0 <= self.dynamic_batch_size <= MAX_BATCH_SIZE:
             detail = f"{self.dynamic_batch_size} is not in 0..{MAX_BATCH_SIZE}"
             raise InputError(what="dynamic_batch_size", detail=detail)
+        try:
+            object.__setattr__(self, "output_refill", OutputRefill(self.output_refill))
+        except ValueError:
+            known = ", ".join(OutputRefill)
+            raise InputError(what="output_refill", detail=f"{self.output_refill!r} is not one of {known}") from None
         if self.queue_transfers < 1:
             raise InputError(what="queue_transfers", detail=f"{self.queue_transfers} is below 1")
         if not self.timeout_s > 0:

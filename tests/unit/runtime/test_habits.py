@@ -125,6 +125,9 @@ def test_names_of_habits():
         NetworkOptions(**network_options(name))
     with pytest.raises(InputError, match="vendor-async"):
         openhailo.open("twin:", habits="mine")
+    assert NetworkOptions(output_refill="paired").output_refill is OutputRefill.PAIRED
+    with pytest.raises(InputError, match="half, each, paired"):
+        NetworkOptions(output_refill="never")
     with pytest.raises(InputError, match="dynamic_batch_size"):
         NetworkOptions(dynamic_batch_size=64)
 
