@@ -14,8 +14,9 @@ from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array
 from openhailo.runtime.transforms import FramesCopy
 
-#: Frame memory of one stream: large frames get fewer slots than the descriptor ring would take.
-MAX_SLOT_BYTES = 16 << 20
+#: Frame memory of one stream: large frames get fewer slots than the descriptor ring would take, so that they stay in
+#: the processor's caches while they go round.
+MAX_SLOT_BYTES = 4 << 20
 MIN_SLOTS = 2
 
 

@@ -186,7 +186,7 @@ def test_stopping_cancels_what_is_pending():
 
 def test_slots_are_a_power_of_two_and_bounded_in_bytes():
     assert slot_count(Ring(784, 512, 128, 32)) == 32
-    assert slot_count(Ring(519168, 512, 65536, 32)) == 32
-    assert slot_count(Ring(4 << 20, 4096, 65536, 31)) == 4
+    assert slot_count(Ring(519168, 512, 65536, 32)) == 8
+    assert slot_count(Ring(1 << 20, 4096, 65536, 31)) == 4
     assert slot_count(Ring(100 << 20, 4096, 65536, 2)) == 2
     assert slot_count(Ring(8, 64, 2, 1)) == 1
