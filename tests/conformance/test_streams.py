@@ -139,7 +139,7 @@ def box_layer(name, stream, classes, most, *, burst=0, chunks=0, part_of=None, q
         defuse_info=hm.NmsDefuseInfo(*part_of) if part_of else None,
     )
     quant = quant or hm.QuantInfo(0.0, 1 / 4096, 0.0, 4096.0)
-    core = (8 * max(burst, 1), 1)
+    core = (8 * max(burst, 1), classes)
     return hm.EdgeLayer(name, D2H, hm.Shape(1, 1, 8), hm.Shape(1, 1, 8), 6, 2, stream, *core, quant, nms=info)
 
 
@@ -278,7 +278,7 @@ def test_boxes_that_are_not_declared_properly_are_refused(device, nets):
     for changed, why in [
         (replace(layer, data_bytes=1), "NMS box"),
         (replace(layer, nms=replace(layer.nms, bbox_size=16)), "NMS box"),
-        (replace(layer, nms=replace(layer.nms, number_of_classes=0)), "NMS shape"),
+        (replace(layer, nms=replace(layer.nms, max_output_size=0)), "NMS shape"),
         (replace(layer, nms=replace(layer.nms, burst_type=hm.NmsBurst.H15_PER_FRAME)), "NMS burst"),
         (replace(layer, transposed=True), "NMS layer"),
     ]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +12,87 @@ import onnxruntime as ort
 
 from openhailo.errors import InputError
 from openhailo.runtime.configure.layers import D2H, H2D, Layer
-from openhailo.runtime.description import NetworkDescription
+from openhailo.runtime.description import NetworkDescription, TensorInfo
 from openhailo.runtime.formats import DTYPES, Array, FormatOrder, user_shape
+from openhailo.runtime.mux import interleave
 from openhailo.runtime.network import FrameReference
+from openhailo.runtime.nms_stream import encode_frame
 from openhailo.runtime.transforms.orders import device_views, user_views
 from openhailo.runtime.transforms.quantize import Dequantizer
+
+#: Largest numbers of a box word: four coordinates of 12 bits, a score of 16 (hef.md 11).
+_BOX_LIMITS = (0xFFF, 0xFFF, 0xFFF, 0xFFF, 0xFFFF)
 
 
 class OnnxReference:
     """Computes frames in device format with a float model; a `openhailo.runtime.network.FrameReference`.
 
     Input frames are dequantised with the HEF's parameters, the model runs in float32, and its outputs are quantised
-    with the HEF's parameters, rounded half to even and clipped to the integer range.
+    with the HEF's parameters, rounded half to even and clipped to the integer range. Boxes that the chip would sort out
+    are an output (1, classes, boxes, 5) of y_min, x_min, y_max, x_max, score; rows with a score of 0 are left out.
     """
 
     def __init__(self, session: Any, description: NetworkDescription) -> None:
         """Match the layers with the model's inputs and outputs. Raises `InputError` when they do not fit."""
         self._session = session
-        layers = description.boundary
-        self._inputs = _match([x for x in layers if x.direction is H2D], session.get_inputs(), "input")
-        self._outputs = _match([x for x in layers if x.direction is D2H], session.get_outputs(), "output")
+        self._inputs = _match(
+            [_Slot.of(layer) for layer in description.boundary if layer.direction is H2D],
+            session.get_inputs(),
+            "input",
+        )
+        self._streams = [layer for layer in description.boundary if layer.direction is D2H]
+        self._outputs = _match(_output_slots(self._streams, description), session.get_outputs(), "output")
         self._names = [tensor.name for _, tensor in self._outputs]
 
     def __call__(self, inputs: Mapping[int, memoryview], frame: Any) -> dict[int, bytes]:
         """Compute one frame: input stream -> bytes to output stream -> bytes."""
-        feed = {tensor.name: _to_model(_real(layer, inputs[layer.stream]), tensor) for layer, tensor in self._inputs}
-        results = self._session.run(self._names, feed)
-        return {
-            layer.stream: _device_bytes(layer, _from_model(layer, result))
-            for (layer, _), result in zip(self._outputs, results, strict=True)
-        }
+        feed = {}
+        for slot, tensor in self._inputs:
+            layer = slot.layers[0]
+            feed[tensor.name] = _to_model(_real(layer, inputs[layer.stream]), tensor)
+        frames: dict[str, bytes] = {}
+        for (slot, _), result in zip(self._outputs, self._session.run(self._names, feed), strict=True):
+            frames.update(_box_bytes(slot, result) if slot.boxes else _tensor_bytes(slot.layers[0], result))
+        return {layer.stream: _stream_bytes(layer, frames) for layer in self._streams}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """What one tensor of the model stands for: a layer, or ``boxes`` of one or more streams in class order."""
+
+    names: tuple[str, ...]
+    elements: int
+    layers: tuple[Layer, ...]
+    boxes: TensorInfo | None = None
+
+    @staticmethod
+    def of(layer: Layer) -> _Slot:
+        names = (*layer.original_names, layer.name.rpartition("/")[2])
+        return _Slot(names, layer.layout.height * layer.layout.width * layer.layout.features, (layer,))
+
+    @staticmethod
+    def of_boxes(info: TensorInfo, layers: Sequence[Layer]) -> _Slot:
+        classes, numbers, boxes = info.shape
+        names = (*info.original_names, info.name.rpartition("/")[2])
+        return _Slot(names, classes * numbers * boxes, tuple(layers), info)
+
+
+def _output_slots(streams: Sequence[Layer], description: NetworkDescription) -> list[_Slot]:
+    slots = []
+    for layer in streams:
+        if layer.nms is None:
+            slots += [_Slot.of(leaf) for leaf in layer.leaves()]
+        elif layer.fused is None:
+            slots.append(_Slot.of_boxes(TensorInfo.of_boxes(layer), [layer]))
+    for name, output in description.fused.items():
+        parts = {layer.fused.index: layer for layer in streams if layer.fused and layer.fused.name == name}
+        slots.append(_Slot.of_boxes(output.info, [parts[index] for index in sorted(parts)]))
+    return slots
+
+
+def reference_of(given: str | Path | FrameReference, description: NetworkDescription) -> FrameReference:
+    """Return ``given`` if it is a function, else load the model of that name. Raises `InputError`."""
+    return load_reference(Path(given), description) if isinstance(given, str | Path) else given
 
 
 def load_reference(path: Path, description: NetworkDescription) -> FrameReference:
@@ -54,19 +106,19 @@ def load_reference(path: Path, description: NetworkDescription) -> FrameReferenc
     return OnnxReference(session, description)
 
 
-def _match(layers: Sequence[Layer], tensors: Sequence[Any], what: str) -> list[tuple[Layer, Any]]:
-    """Pair layers with tensors: by original name, else by element count, in order."""
-    if len(layers) != len(tensors):
-        raise InputError(what="reference", detail=f"has {len(tensors)} {what}s, the network {len(layers)}")
+def _match(slots: Sequence[_Slot], tensors: Sequence[Any], what: str) -> list[tuple[_Slot, Any]]:
+    """Pair slots with tensors: by original name, else by element count, in order."""
+    if len(slots) != len(tensors):
+        raise InputError(what="reference", detail=f"has {len(tensors)} {what}s, the network {len(slots)}")
     left = list(tensors)
     pairs = []
-    for layer in layers:
-        named = [t for t in left if t.name in layer.original_names or t.name == layer.name.rpartition("/")[2]]
-        fitting = named or [t for t in left if _elements(t.shape) == _layer_elements(layer)]
+    for slot in slots:
+        named = [t for t in left if t.name in slot.names]
+        fitting = named or [t for t in left if _elements(t.shape) == slot.elements]
         if not fitting:
             shapes = ", ".join(f"{t.name} {t.shape}" for t in left)
-            raise InputError(what="reference", detail=f"no {what} fits layer {layer.name!r} (left: {shapes})")
-        pairs.append((layer, fitting[0]))
+            raise InputError(what="reference", detail=f"no {what} fits layer {slot.names[-1]!r} (left: {shapes})")
+        pairs.append((slot, fitting[0]))
         left.remove(fitting[0])
     return pairs
 
@@ -74,10 +126,6 @@ def _match(layers: Sequence[Layer], tensors: Sequence[Any], what: str) -> list[t
 def _elements(shape: Sequence[Any]) -> int:
     """Elements of one frame; the batch axis and symbolic sizes count as 1."""
     return int(np.prod([n if isinstance(n, int) and n > 0 else 1 for n in shape]))
-
-
-def _layer_elements(layer: Layer) -> int:
-    return layer.layout.height * layer.layout.width * layer.layout.features
 
 
 def _real(layer: Layer, data: memoryview) -> Array:
@@ -107,6 +155,33 @@ def _from_model(layer: Layer, result: Array) -> Array:
     if result.ndim == 4 and result.shape[1:] == (features, height, width) != (height, width, features):
         result = result.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(result, np.float32).reshape(1, height, width, features)
+
+
+def _stream_bytes(layer: Layer, frames: Mapping[str, bytes]) -> bytes:
+    return frames[layer.name] if layer.mux is None else interleave(layer, frames)
+
+
+def _tensor_bytes(layer: Layer, result: Array) -> dict[str, bytes]:
+    return {layer.name: _device_bytes(layer, _from_model(layer, result))}
+
+
+def _box_bytes(slot: _Slot, result: Array) -> dict[str, bytes]:
+    """Turn (..., classes, boxes, 5) numbers into the words of each stream; boxes without a score are no boxes."""
+    assert slot.boxes is not None, "the caller asked"
+    classes, numbers, most = slot.boxes.shape
+    if result.ndim < 3 or result.shape[-3:] != (classes, most, numbers):
+        detail = f"gives boxes {result.shape}, needs (1, {classes}, {most}, {numbers})"
+        raise InputError(what="reference", detail=detail)
+    quantization = slot.boxes.quantization
+    real = result.reshape(classes, most, numbers)
+    steps = np.rint(real / np.float32(quantization.scale) + np.float32(quantization.zero_point))
+    integers = np.clip(steps, 0, _BOX_LIMITS).astype(np.uint16)
+    frames = {}
+    for index, layer in enumerate(slot.layers):
+        assert layer.nms is not None, "the slot is of boxes"
+        mine = range(index, classes, len(slot.layers))
+        frames[layer.name] = encode_frame([integers[i][real[i, :, -1] > 0] for i in mine], layer.nms)
+    return frames
 
 
 def _device_bytes(layer: Layer, real: Array) -> bytes:
