@@ -23,6 +23,7 @@ _ACCEPTED: dict[DeviceArchitecture, tuple[HwArch, ...]] = {
     DeviceArchitecture.HAILO8_A0: (HwArch.HAILO8_A0,),
 }
 _NAMES = {HwArch.HAILO8P: "Hailo-8", HwArch.HAILO8R: "Hailo-8", HwArch.HAILO8L: "Hailo-8L"}
+_RECOMPILE = "compile the model again for this chip: `openhailo compile MODEL --arch"
 _NEWER = frozenset({HwArch.HAILO15H, HwArch.HAILO15M, HwArch.HAILO15L, HwArch.HAILO10H, HwArch.PLUTO})
 
 
@@ -57,6 +58,6 @@ def compatible_with(hef: Hef, device: DeviceArchitecture) -> str | None:
 def _refusal(arch: HwArch, device: DeviceArchitecture) -> UnsupportedHef:
     feature = f"compiled for {arch_name(arch)}, which does not run on {device.name}"
     if arch in _NEWER:
-        return UnsupportedHef(feature=feature, hint="recompile the model with --hw-arch hailo8 or hailo8l")
+        return UnsupportedHef(feature=feature, hint=f"{_RECOMPILE} hailo8` or `... hailo8l`")
     target = "hailo8l" if device is DeviceArchitecture.HAILO8L else "hailo8"
-    return UnsupportedHef(feature=feature, hint=f"recompile the model with --hw-arch {target}")
+    return UnsupportedHef(feature=feature, hint=f"{_RECOMPILE} {target}`")

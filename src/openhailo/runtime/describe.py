@@ -15,13 +15,6 @@ from openhailo.runtime.translate import Translator
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import DeviceArchitecture
 
-#: Device architecture -> targets of the compiler that it runs (hef.md 4).
-ACCEPTED = {
-    DeviceArchitecture.HAILO8_A0: {hef.HwArch.HAILO8_A0},
-    DeviceArchitecture.HAILO8: {hef.HwArch.HAILO8P, hef.HwArch.HAILO8R, hef.HwArch.HAILO8L},
-    DeviceArchitecture.HAILO8L: {hef.HwArch.HAILO8L},
-}
-
 
 def describe(
     content: bytes | hef.Hef, group: str | None, architecture: int, clusters: int, spec: ChipSpec = CHIP
@@ -40,21 +33,16 @@ def describe(
 def read_for(content: bytes | hef.Hef, architecture: int) -> hef.Hef:
     """Return the file, which was compiled for a device of ``architecture``. Raises `HefError`."""
     file = content if isinstance(content, hef.Hef) else hef_floor.read(content)
-    _check_architecture(file.header.hw_arch, architecture)
+    _check_architecture(file, architecture)
     return file
 
 
-def _check_architecture(compiled_for: int, architecture: int) -> None:
+def _check_architecture(file: hef.Hef, architecture: int) -> None:
     try:
         device = DeviceArchitecture(architecture)
     except ValueError:
         raise UnsupportedHef(feature=f"device architecture {architecture}", hint="use a Hailo-8 or Hailo-8L") from None
-    if compiled_for not in ACCEPTED.get(device, ()):
-        name = hef.HwArch(compiled_for).name if compiled_for in set(hef.HwArch) else str(compiled_for)
-        raise UnsupportedHef(
-            feature=f"compiled for {name}, this device is a {device.name}",
-            hint=f"recompile the model for {device.name}",
-        )
+    hef_floor.compatible_with(file, device)
 
 
 class _Describer:

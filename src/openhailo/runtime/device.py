@@ -21,7 +21,7 @@ from openhailo.runtime.habits import network_options
 from openhailo.runtime.network import FrameReference, Network, NetworkOptions, ProgramReference
 from openhailo.runtime.reference import reference_of
 from openhailo.spec.chip import CHIP, ChipSpec
-from openhailo.spec.enums import ResetType
+from openhailo.spec.enums import DeviceArchitecture, ResetType
 from openhailo.spec.limits import MAX_APPLICATIONS
 
 #: File types that are compiled when they are loaded.
@@ -176,7 +176,8 @@ class Device:
             return path.read_bytes()
         if self._compile_model is None:
             raise InputError(what=str(path), detail="no compiler at hand; compile it first with `openhailo compile`")
-        return load_or_compile(path, compile_options, self._compile_model)
+        chip = "hailo8l" if self.identify().architecture == DeviceArchitecture.HAILO8L else "hailo8"
+        return load_or_compile(path, {"arch": chip, **compile_options}, self._compile_model)
 
     def _prepare(self) -> None:
         """Clean up after a host that died, before the first network (control-protocol.md 7.2)."""
