@@ -57,12 +57,14 @@ def test_equals_the_greedy_loop(seed, count, threshold, limit):
     assert kept.tolist() == greedy(boxes, scores, class_ids, threshold, limit)
 
 
-def test_equals_the_greedy_loop_across_blocks(monkeypatch):
+@pytest.mark.parametrize(("count", "classes", "limit"), [(200, 3, 300), (200, 30, 300), (300, 3, 9), (90, 1, 4)])
+def test_equals_the_greedy_loop_across_blocks(monkeypatch, count, classes, limit):
+    """Small blocks: crowded classes, small ones of different sizes together, and only a part of the boxes looked at."""
     monkeypatch.setattr(module, "BLOCK", 16)
-    monkeypatch.setattr(module, "_KEPT_CHUNK", 8)
-    boxes, scores, class_ids = random_boxes(7, 200)
-    kept = nms(boxes, scores, class_ids, iou_threshold=0.4)
-    assert kept.tolist() == greedy(boxes, scores, class_ids, 0.4, 300)
+    monkeypatch.setattr(module, "PAIRS", 16 * 48)
+    boxes, scores, class_ids = random_boxes(7, count, classes)
+    kept = nms(boxes, scores, class_ids, iou_threshold=0.4, max_detections=limit)
+    assert kept.tolist() == greedy(boxes, scores, class_ids, 0.4, limit)
 
 
 def test_a_chain_is_resolved_one_by_one():
