@@ -1,4 +1,4 @@
-"""How bytes reach a PCI function: the interfaces that everything above is written against.
+"""How bytes reach a PCI function or a kernel driver: the interfaces that everything above is written against.
 
 Implementations live beside this file (VFIO, sysfs) and in `openhailo.twin.ports` (the virtual chip); nothing above the
 bus may ask which one it holds.
@@ -118,4 +118,27 @@ class PciFunction(Protocol):
 
     def close(self) -> None:
         """Release everything. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class DeviceFile(Protocol):
+    """One open of the kernel driver's device node. Calls may block; several threads may be inside at once."""
+
+    name: str
+
+    def ioctl(self, request: int, argument: bytearray) -> int:
+        """Make one request; the driver reads and writes ``argument`` in place, which has the size the request names.
+
+        Returns what the driver returns, which is a count for some requests. Raises ``OSError`` with the driver's errno;
+        a call that a signal interrupted is ``EINTR``.
+        """
+        ...
+
+    def mmap(self, length: int, offset: int) -> memoryview:
+        """Map ``length`` bytes of the buffer whose handle is ``offset``, shared and writable. Raises ``OSError``."""
+        ...
+
+    def close(self) -> None:
+        """Give up the open. No call may be inside. Idempotent."""
         ...
