@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Kernels kept for networks that are switched in and out: one per application that can be stored.
 _KEPT_KERNELS = 32
 PRELIMINARY = -1
+#: A configuration word; one of zeros does nothing (context-switch.md 13).
+CCW_BYTES = 8
 
 #: Program kind -> what runs it.
 KERNELS: dict[str, Callable[[Program], Kernel]] = {"onnx": OnnxKernel}
@@ -96,10 +98,17 @@ class NeuralCore:
         """Return the program image of ``context``; None when its configuration was compiled for silicon."""
         stream = self._spec.program.config_stream
         own = self._bytes(context, stream)
-        if starts_program(self._spec, own):
-            return own
-        first = self._bytes(PRELIMINARY, stream)
-        return first + own if starts_program(self._spec, first) else None
+        image = self._begun(own)
+        if image is None and (first := self._begun(self._bytes(PRELIMINARY, stream))) is not None:
+            image = first + own
+        return image
+
+    def _begun(self, data: bytes) -> bytes | None:
+        """Return ``data`` from where a program begins in it: at the start, or after words of zeros, which are NOPs."""
+        if not any(data[:CCW_BYTES]):
+            # A host that lets the device read the file itself fills the first page up like this (hef.md 19 row 5).
+            data = data[(len(data) - len(data.lstrip(b"\0"))) // CCW_BYTES * CCW_BYTES :]
+        return data if starts_program(self._spec, data) else None
 
     def _bytes(self, context: int, stream: int) -> bytes:
         configuration = self._contexts.get(context)
