@@ -51,9 +51,9 @@ class Tally:
 
     def job(self, seed: int, folder: Path) -> Job:
         """Return the next slice."""
-        paths = [str(folder / f"{self.name}.{kind}") for kind in ("progress", "result")]
+        progress, result = (str(folder / f"{self.name}.{kind}") for kind in ("progress", "result"))
         inputs = min(self.wanted - self.inputs, SLICE_INPUTS)
-        return Job(self.name, seed, self.next_case, inputs, self.seconds - self.busy_s, *paths, str(folder))
+        return Job(self.name, seed, self.next_case, inputs, self.seconds - self.busy_s, progress, result)
 
 
 @dataclass
@@ -102,7 +102,10 @@ class Supervisor:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         with (self._folder / f"{tally.name}.stderr").open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.worker", json.dumps(asdict(job))], stderr=errors, env=environment
+                [sys.executable, "-m", "tests.fuzz.worker", json.dumps(asdict(job))],
+                stdout=errors,
+                stderr=errors,
+                env=environment,
             )
         return Running(tally, job, process, time.monotonic())
 
@@ -154,7 +157,10 @@ class Supervisor:
 def save_case(folder: Path, seed: int, name: str, number: int) -> Path:
     """Write the bytes of a case to a file and return it."""
     path = folder / f"{name}-{seed}-{number}.bin"
-    path.write_bytes(load_surface(name).make_case(case_random(seed, name, number)))
+    try:
+        path.write_bytes(load_surface(name).make_case(case_random(seed, name, number)))
+    except Exception as error:  # the surface itself is broken, which the failure says already
+        path.write_text(f"the case cannot be made: {error!r}\n")
     return path
 
 

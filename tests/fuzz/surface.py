@@ -37,6 +37,7 @@ class Surface:
 #: Surface -> its share of the inputs where a number of them is asked for. Cheap ones get more.
 SHARES: dict[str, float] = {
     "hef_files": 10,
+    "hef_reader": 10,
     "control_responses": 16,
     "mailbox_replies": 4,
     "control_requests": 16,

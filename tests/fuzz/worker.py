@@ -43,7 +43,6 @@ class Job:
     seconds: float
     progress: str
     result: str
-    failures: str
 
 
 @dataclass

@@ -59,7 +59,9 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> Any:
     options.use_deterministic_compute = True
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:
         raise ModelInvalid(detail=f"ONNX Runtime refuses it: {' '.join(str(error).split())[:400]}") from error
 

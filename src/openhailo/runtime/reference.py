@@ -100,7 +100,7 @@ def load_reference(path: Path, description: NetworkDescription) -> FrameReferenc
     if not path.is_file():
         raise InputError(what=str(path), detail="there is no such file")
     try:
-        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         raise InputError(what=str(path), detail=f"ONNX Runtime cannot load it: {error}") from error
     return OnnxReference(session, description)

@@ -11,12 +11,14 @@ from typing import Any
 from openhailo.spec.chip import CHIP
 from openhailo.twin.clock import SteppedClock
 from openhailo.twin.facade import Twin
+from openhailo.twin.violation import TwinViolation
 from tests.fuzz.materials import load_test_module
 from tests.fuzz.mutate import edge, mutate_bytes, pack_parts, unpack_parts
 from tests.fuzz.surface import Surface, require
 
 _HEADER, _REPEATED = 5, 24
 _MOST_STEPS = 3000
+_POKE = struct.Struct("<HHI")  # step, offset, value
 _RUN_TIME_ERROR, _CACHE_OFFSET = 12, 13
 
 
@@ -43,7 +45,15 @@ def make_case(rng: Random) -> bytes:
     if rng.random() < 0.08:
         at = rng.randrange(len(out))
         out[at] = (rng.randrange(5), out[at][1])
-    return pack_parts([header, *(bytes([kind]) + data for kind, data in out)])
+    pokes = b"".join(_make_poke(rng) for _ in range(rng.choice((0, 0, 1, 3))))
+    return pack_parts([header, pokes, *(bytes([kind]) + data for kind, data in out)])
+
+
+def _make_poke(rng: Random) -> bytes:
+    """Return a register write in BAR2 that the host makes while the network runs."""
+    channel = rng.choice((0, 1, 2, 16, 17, 18, rng.randrange(32)))
+    offset = channel * 0x20 + (0x10 if channel >= 16 else 0) + rng.choice((0, 0, 0, 8, 12))
+    return _POKE.pack(rng.randrange(40), offset, edge(rng, 32))
 
 
 def _damage(rng: Random, data: bytes) -> bytes:
@@ -75,7 +85,11 @@ def _split(data: bytes) -> list[bytes]:
             count, sub = data[at + _HEADER], data[at + _HEADER + 2]
             repeated = CHIP.repeated_header.unpack(data, at + _HEADER) if len(data) - at > 8 else {}
             count, sub = repeated.get("count", count), repeated.get("sub_action_type", sub)
-            size = _HEADER + CHIP.repeated_header.size + count * (CHIP.actions[sub].payload.size if sub in CHIP.actions else 1)
+            size = (
+                _HEADER
+                + CHIP.repeated_header.size
+                + count * (CHIP.actions[sub].payload.size if sub in CHIP.actions else 1)
+            )
         actions.append(data[at : at + size])
         at += size
     return actions
@@ -105,7 +119,7 @@ def _echo(_inputs: Mapping[int, memoryview], frame: Any) -> dict[int, bytes]:
 
 def run(case: bytes) -> int:
     """Configure, activate, move frames, switch and stop: a status, an event 12 or silence."""
-    header, *lists = unpack_parts(case)
+    header, pokes, *lists = unpack_parts(case)
     with Twin(clock=SteppedClock(), booted=True) as twin:
         host = _host(twin)
         twin.firmware.core.bind_reference(_echo)  # type: ignore[attr-defined]
@@ -113,7 +127,7 @@ def run(case: bytes) -> int:
         _status(host, 32, header)
         for raw in lists:
             _send(host, raw[0], raw[1:])
-        _activate(host, twin)
+        _activate(host, twin, {step: (at, value) for step, at, value in _POKE.iter_unpack(pokes)})
         twin.state()
         _status(host, 37, b"\0", b"\xff", b"\0\0", b"\0\0")
         require(twin.firmware.machine.is_idle, "a stopped machine is not idle")  # type: ignore[attr-defined]
@@ -137,15 +151,26 @@ def _send(host: Any, kind: int, data: bytes, size: int = 1461) -> None:
         _status(host, 33, bytes([n == 0]), bytes([n == len(pieces) - 1]), bytes([kind]), piece)
 
 
-def _activate(host: Any, twin: Twin) -> None:
+def _activate(host: Any, twin: Twin, pokes: dict[int, tuple[int, int]]) -> None:
     for batch in (0, 1):
         _status(host, 37, b"\x01", b"\0", struct.pack("<H", batch), b"\0\0")
+        for step in range(20):
+            if step + 20 * batch in pokes:
+                _poke(twin, *pokes[step + 20 * batch])
+            twin.step()
         _steps(twin)
         for channel in (1, 16, 17):
             if host.control_of(channel) & 1:
                 depth = host.control_of(channel) >> 11 & 0xF
                 host.available(channel, 2, 1 << (depth or 16))
         _steps(twin)
+
+
+def _poke(twin: Twin, offset: int, value: int) -> None:
+    try:
+        twin.chip.bar_write(2, offset, 4, value)
+    except TwinViolation as violation:
+        require(str(violation), "a violation without words")
 
 
 def _steps(twin: Twin) -> None:

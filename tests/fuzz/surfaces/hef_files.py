@@ -93,10 +93,7 @@ def make_case(rng: Random) -> bytes:
         return mutate_bytes(rng, file, other=rng.choice(_seeds())[2])
     if kind < 0.24:
         return _damage_header(rng, file)
-    if kind < 0.34:
-        proto = mutate_bytes(rng, proto, other=rng.choice(_seeds())[0])
-    else:
-        proto = mutate_message(rng, proto)
+    proto = mutate_bytes(rng, proto, other=rng.choice(_seeds())[0]) if kind < 0.34 else mutate_message(rng, proto)
     if rng.random() < 0.1:
         ccws = ccws[: rng.randrange(len(ccws) + 1)]
     return _seal(rng, proto, ccws)
@@ -144,7 +141,7 @@ def run(case: bytes) -> int:
 
 def _touch(file: hef.Hef) -> None:
     """Use every accessor."""
-    file.features, file.version, file.extension(3), file.optional_extension(11)  # noqa: B018
+    repr((file.features, file.version, file.extension(3), file.optional_extension(11)))
     for group in file.network_groups:
         for name in ("name", "core_op", "host_ops", "network_names", "output_order"):
             _attempt(lambda group=group, name=name: getattr(group, name))

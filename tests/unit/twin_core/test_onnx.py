@@ -143,6 +143,8 @@ def test_bit_equal_with_onnx_runtime(images: Any, batch: int) -> None:
 def test_refusals(images: Any) -> None:
     good = [images.record(0, 0, 6, (1, 1, 8), 8, "x"), images.record(1, 0, 6, (1, 1, 8), 8, "y")]
     with pytest.raises(BadProgram, match="ONNX Runtime refuses"):
+        kernel_of(images, good, b"\x08\x08")  # a version and no graph
+    with pytest.raises(BadProgram, match="the graph has"):
         kernel_of(images, good, b"not a model")
     model = images.identity(["N", 8])
     with pytest.raises(BadProgram, match=r"graph inputs \['x'\], records \['q'\]"):

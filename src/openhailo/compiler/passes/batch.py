@@ -72,7 +72,9 @@ def _add(graph: onnx.GraphProto, name: str, value: Array) -> str:
 def _session(model: onnx.ModelProto) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def _frames_are_independent(alone: onnx.ModelProto, together: onnx.ModelProto) -> bool:

@@ -32,7 +32,9 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         path = Path(folder) / "simplified.onnx"
         options.optimized_model_filepath = str(path)
         try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:
             raise ModelInvalid(detail=f"ONNX Runtime refuses it: {' '.join(str(error).split())[:400]}") from error
         simplified = onnx.load(path)

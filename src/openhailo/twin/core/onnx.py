@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from openhailo.errors import BadProgram
 
+from .graph import check_graph
 from .kernel import StreamPort
 from .program import IoRecord, Program
 
@@ -41,8 +42,11 @@ def make_session(model: bytes | memoryview) -> Any:
     """Open ``model`` (a serialized ONNX ModelProto) for the processor. Raises `BadProgram` when it cannot run."""
     import onnxruntime
 
+    check_graph(model)
+    options, providers = make_session_options(), ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(bytes(model), make_session_options(), providers=["CPUExecutionProvider"])
+        # The fallback to another provider prints to standard output, and there is no other.
+        return onnxruntime.InferenceSession(bytes(model), options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise BadProgram(detail=f"ONNX Runtime refuses the graph: {error}") from error
 
