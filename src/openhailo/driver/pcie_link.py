@@ -17,8 +17,7 @@ from . import pci_config
 from .boot import Boot, DeviceMemory, FirmwareImage, parse_image
 from .buffers import PcieBuffer
 from .descriptors import PcieDescriptorList
-from .hardware import Hardware
-from .hardware import LinkOptions as LinkOptions
+from .hardware import Hardware, LinkOptions
 from .link import (
     DOMAIN_HOST,
     DOMAIN_NONE,
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from .watchdog import Recovery
 
 _log = logging.getLogger(__name__)
+
+
+__all__ = ["LinkOptions", "PcieLink"]
 
 
 class PcieLink:
