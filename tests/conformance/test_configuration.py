@@ -41,3 +41,22 @@ def test_a_program_arrives(device, nets, tmp_path, version, size, extensions):
             np.testing.assert_array_equal(network(frames, raw=True)["net/y"], want)
     findings = {finding.rule for finding in hef.check(hef.read(content))}
     assert ("aligned ccws" in findings) == bool(extensions)
+
+
+def test_frames_that_the_core_fills_up_to_eight_bytes(device):
+    """Core registers count the real bytes, those of the periphery the padded ones (context-switch.md 14)."""
+    inputs = [hef.StreamSpec("net/x", (1, 3, 1))]
+    outputs = [hef.StreamSpec("net/y", (1, 2, 1)), hef.StreamSpec("net/z", (5, 1, 1))]
+    file = hef.compose("net", inputs, outputs, [bytes(range(1, 65))])
+    assert file.features.hw_padding
+
+    def reference(frames, frame):
+        data = bytes(frames[0])
+        return {1: bytes([data[2], data[0], *bytes(6)]), 2: bytes([*data[:3], 9, 8, *bytes(3)])}
+
+    network = device.load(hef.write(file), reference=reference)
+    pixels = np.random.default_rng(4).integers(0, 256, (5, 1, 3, 1)).astype(np.uint8)
+    got = network(pixels, raw=True)
+    np.testing.assert_array_equal(got["net/y"][:, 0, :, 0], pixels[:, 0, [2, 0], 0])
+    np.testing.assert_array_equal(got["net/z"][:, :3, 0, 0], pixels[:, 0, :, 0])
+    np.testing.assert_array_equal(got["net/z"][:, 3:, 0, 0], [[9, 8]] * 5)

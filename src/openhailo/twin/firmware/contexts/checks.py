@@ -31,9 +31,9 @@ def check_registers(regs: Mapping[str, Any], buffer: Mapping[str, Any]) -> None:
         return
     if buffer["bytes_in_pattern"] != size or regs["periph_bytes_per_buffer"] % _FRAMING_BYTES:
         raise Refused(_CS + "INVALID_BYTES_PER_BUFFER_VALUE")
-    if regs["core_bytes_per_buffer"] * regs["core_buffers_per_frame"] < size:
-        raise Refused(_CS + "INVALID_BUFFERS_PER_FRAME_VALUE")
     padding = regs["buffer_padding"]
+    if regs["core_bytes_per_buffer"] * regs["core_buffers_per_frame"] < size - padding:
+        raise Refused(_CS + "INVALID_BUFFERS_PER_FRAME_VALUE")
     if padding >= _FRAMING_BYTES or (padding and regs["buffer_padding_payload"] + padding != size):
         raise Refused(_CS + "INVALID_BYTES_PER_BUFFER_VALUE")
 

@@ -1,0 +1,64 @@
+"""Every example runs as it stands, and says what it should."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openhailo.errors import AssetUnavailable
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
+MAX_LINES = 60
+
+#: What each one has to print.
+SAYS = {
+    "01_hello_twin": ["could be opened: twin:", "opened twin:", "firmware 4.23.0", "degrees Celsius"],
+    "02_photo_detection": ["cat 0.", "detections.jpg shows them (twin:)"],
+    "03_compile_and_run": ["edges/edges", "findings of the check: none", "away from float32"],
+    "04_batches_and_futures": ["frames/s", "500 futures gave what the batch gave", "again: brightness"],
+    "05_sensors_and_notifications": ["122.0 degrees Celsius", "HEALTH_MONITOR_TEMPERATURE_ALARM", "bytes from the app"],
+    "06_trace_a_run": ["CONTEXT_SWITCH_SET_CONTEXT_INFO -> ok", "completed", "openhailo trace"],
+    "07_silicon_hef_with_reference": ["without numerics", "edges/halves (1, 2, 1): uint8", "DMA engines"],
+}
+
+
+def test_every_example_is_checked_and_short() -> None:
+    assert [script.stem for script in SCRIPTS] == list(SAYS)
+    for script in EXAMPLES.glob("*.py"):
+        assert len(script.read_text(encoding="utf-8").splitlines()) < MAX_LINES, script.name
+
+
+def need_demo_files() -> None:
+    from openhailo.pipeline.models import demo_model, demo_photos, demo_task
+
+    try:
+        demo_photos()
+        demo_model("yolov3-tiny")
+        demo_task("yolov3-tiny")
+    except AssetUnavailable as error:
+        pytest.skip(f"demo files are neither cached nor reachable: {error}")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_example(script: Path, tmp_path: Path) -> None:
+    if script.stem == "02_photo_detection":
+        need_demo_files()
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("OPENHAILO_")}
+    environment = clean | {"OPENHAILO_DEVICE": "twin:", "OPENHAILO_EXAMPLES": str(tmp_path / "made")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in SAYS[script.stem]:
+        assert words in done.stdout
+    assert done.stderr == ""
