@@ -23,7 +23,7 @@ MAX_EVENTS = 5_000_000
 
 
 class EventLoop:
-    """Events in order of due time, then of arrival. Every method but `wake` and the runs needs ``lock`` held."""
+    """Events in order of due time, then of arrival. Every method but `wake`, waits and runs needs ``lock`` held."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -36,6 +36,7 @@ class EventLoop:
         self._computing = False
         self._running = False
         self._waiting = 0
+        self._deadlines: list[int] = []
         self._woken = False
 
     # --- called from inside -------------------------------------------------------------------------------------
@@ -84,6 +85,7 @@ class EventLoop:
         real_deadline = time.monotonic() + timeout_s
         with self.lock:
             self._waiting += 1
+            self._deadlines.append(deadline_ns)
             try:
                 while not self._woken:
                     self._run_due(self.clock.now_ns())
@@ -93,6 +95,26 @@ class EventLoop:
                         return False
                 self._woken = False
                 return False
+            finally:
+                self._waiting -= 1
+                self._deadlines.remove(deadline_ns)
+                self.notify()
+
+    def wait_for(self, ready: Callable[[], bool]) -> None:
+        """Run the chip until ``ready()`` is true, however long that takes.
+
+        An idle chip blocks the calling thread in real time whatever the clock: another thread brings work, or makes
+        ``ready`` true and calls `notify`. Time never jumps past the end of another thread's `wait`.
+        """
+        with self.lock:
+            self._waiting += 1
+            try:
+                while True:
+                    self._run_due(self.clock.now_ns())
+                    if ready():
+                        return
+                    if not self._compute_one():
+                        self._pass_any_time()
             finally:
                 self._waiting -= 1
 
@@ -142,6 +164,16 @@ class EventLoop:
                 self._changed.wait(until_due)
                 return True
         return self._block(left)
+
+    def _pass_any_time(self) -> None:
+        """Nothing can run now and nobody set a limit: jump to the next event, or block."""
+        due = self._events[0][0] if self._events else None
+        if due is None or self._computing or any(limit < due for limit in self._deadlines):
+            self._changed.wait()
+        elif self.clock.jumps:
+            self.clock.advance_to(due)
+        else:
+            self._changed.wait(max(0.0, (due - self.clock.now_ns()) / 1e9))
 
     def _block(self, seconds: float) -> bool:
         if seconds <= 0:
