@@ -3,83 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.golden.literals import CHANNEL, CONFIG_FIELDS, CONFIG_REGISTERS, CONFIG_RESETS, DESCRIPTOR, WORDS
 
 from openhailo.spec import fw_access, limits, vdma
 from openhailo.spec.chip import CHIP
 from openhailo.spec.layout import Access
-
-CONFIG_REGISTERS = {
-    "DEVICE_ID": (0x098, Access.R),
-    "IMASK_HOST": (0x188, Access.RW),
-    "ISTATUS_HOST": (0x18C, Access.RW1C),
-    "SOURCE_INTERRUPT_PER_CHANNEL": (0x400, Access.RW1C),
-    "DESTINATION_INTERRUPT_PER_CHANNEL": (0x500, Access.RW1C),
-    "ATR0_PARAM": (0x700, Access.RW),
-    "ATR0_SOURCE_HIGH": (0x704, Access.RW),
-    "ATR0_TRANSLATION_LOW": (0x708, Access.RW),
-    "ATR0_TRANSLATION_HIGH": (0x70C, Access.RW),
-    "ATR0_TRANSLATION_PARAM": (0x710, Access.RW),
-    "ATR1_PARAM": (0x720, Access.RW),
-    "ATR1_SOURCE_HIGH": (0x724, Access.RW),
-    "ATR1_TRANSLATION_LOW": (0x728, Access.RW),
-    "ATR1_TRANSLATION_HIGH": (0x72C, Access.RW),
-    "ATR1_TRANSLATION_PARAM": (0x730, Access.RW),
-    "ATR2_PARAM": (0x740, Access.RW),
-    "ATR2_SOURCE_HIGH": (0x744, Access.RW),
-    "ATR2_TRANSLATION_LOW": (0x748, Access.RW),
-    "ATR2_TRANSLATION_HIGH": (0x74C, Access.RW),
-    "ATR2_TRANSLATION_PARAM": (0x750, Access.RW),
-    "ATR3_PARAM": (0x760, Access.RW),
-    "ATR3_SOURCE_HIGH": (0x764, Access.RW),
-    "ATR3_TRANSLATION_LOW": (0x768, Access.RW),
-    "ATR3_TRANSLATION_HIGH": (0x76C, Access.RW),
-    "ATR3_TRANSLATION_PARAM": (0x770, Access.RW),
-}
-ATR_PARAM_MASKS = {"enable": 0x00000001, "log2_size_minus_1": 0x0000007E, "source_page": 0xFFFFF000}
-FIELDS = {
-    "DEVICE_ID": {"vendor": 0x0000FFFF, "device": 0xFFFF0000},
-    "ISTATUS_HOST": {
-        "vdma_source": 0x000000FF,
-        "vdma_destination": 0x0000FF00,
-        "soft_reset_done": 0x01000000,
-        "boot_done_or_notification": 0x02000000,
-        "control_response": 0x04000000,
-        "driver_shutdown_ack": 0x08000000,
-    },
-    "ATR0_PARAM": ATR_PARAM_MASKS,
-    "ATR1_PARAM": ATR_PARAM_MASKS,
-    "ATR2_PARAM": ATR_PARAM_MASKS,
-    "ATR3_PARAM": ATR_PARAM_MASKS,
-}
-CHANNEL = {
-    "CONTROL_AVAIL": (
-        0x0,
-        {
-            "start": 0x00000001,
-            "pause": 0x00000002,
-            "data_id": 0x00000700,
-            "depth": 0x00007800,
-            "num_available": 0xFFFF0000,
-        },
-    ),
-    "PROCESSED_ONGOING": (0x4, {"num_processed": 0x0000FFFF, "num_ongoing": 0xFFFF0000}),
-    "ERROR_ADDRESS_MID": (0x8, {"error": 0x000000FF, "address_31_16": 0xFFFF0000}),
-    "ADDRESS_HIGH": (0xC, {}),
-}
-DESCRIPTOR = {
-    "SIZE_CONTROL": (0x0, {"control": 0x000000FF, "page_size": 0xFFFFFF00}),
-    "ADDRESS_LOW": (0x4, {"data_id": 0x0000003F, "address_31_6": 0xFFFFFFC0}),
-    "ADDRESS_HIGH": (0x8, {}),
-    "STATUS": (0xC, {"done": 0x01, "error": 0x02, "remaining": 0xFFFFFF00}),
-}
-DESCRIPTOR_CONTROL = {
-    "write_status_on_completion": 0x01,
-    "write_status_on_error": 0x02,
-    "request_irq": 0x04,
-    "request_irq_on_error": 0x08,
-    "device_domain": 0x10,
-    "host_domain": 0x20,
-}
 
 
 def masks(register):
@@ -97,10 +25,9 @@ def test_config_space_identity():
 
 def test_config_registers():
     """driver.md 2.1, 5.1, 10.2."""
-    assert {reg.name: (reg.offset, reg.access) for reg in CHIP.config} == CONFIG_REGISTERS
-    assert {reg.name: masks(reg) for reg in CHIP.config if reg.fields} == FIELDS
-    assert CHIP.config["DEVICE_ID"].reset == 0x28641E60
-    assert {reg.name for reg in CHIP.config if reg.reset} == {"DEVICE_ID"}
+    assert {reg.name: (reg.offset, reg.access.name) for reg in CHIP.config} == CONFIG_REGISTERS
+    assert {reg.name: masks(reg) for reg in CHIP.config if reg.fields} == CONFIG_FIELDS
+    assert {reg.name: reg.reset for reg in CHIP.config if reg.reset} == CONFIG_RESETS
 
 
 def test_interrupt_rules():
@@ -120,7 +47,7 @@ def test_address_translation():
 
 def test_channel_registers():
     """driver.md 6.1, and the captured words 0x00022801 (host half) and 0x00002C01 (device half)."""
-    assert {reg.name: (reg.offset, masks(reg)) for reg in CHIP.channel} == CHANNEL
+    assert {reg.name: (reg.offset, reg.access.name, masks(reg)) for reg in CHIP.channel} == CHANNEL
     control = CHIP.channel["CONTROL_AVAIL"]
     assert control.unpack(0x00022801) == {"start": 1, "pause": 0, "data_id": 0, "depth": 5, "num_available": 2}
     assert control.unpack(0x00002C01) == {"start": 1, "pause": 0, "data_id": 4, "depth": 5, "num_available": 0}
@@ -129,8 +56,8 @@ def test_channel_registers():
 
 def test_descriptor():
     """driver.md 6.3; 0x00020002 and 0x0001102E are the two descriptors of a 784-byte frame."""
-    assert {reg.name: (reg.offset, masks(reg)) for reg in CHIP.descriptor} == DESCRIPTOR
-    assert masks(CHIP.descriptor_control) == DESCRIPTOR_CONTROL
+    assert {reg.name: (reg.offset, reg.access.name, masks(reg)) for reg in CHIP.descriptor} == DESCRIPTOR
+    assert masks(CHIP.descriptor_control) == WORDS["descriptor_control"]
     assert (CHIP.descriptor_control.offset, CHIP.descriptor_control.width_bytes) == (0, 1)
     assert {reg.width_bytes for reg in (*CHIP.config, *CHIP.channel, *CHIP.descriptor)} == {4}
     size_control = CHIP.descriptor["SIZE_CONTROL"]

@@ -6,14 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from tests.golden.literals import BIG_ENDIAN, CONTROL, EVENT_PAYLOADS, PAYLOADS, SWITCH
 
 from openhailo.spec import actions, config, events, firmware, fw_access, messages, streams
 from openhailo.spec.layout import SCALARS, Member, Struct
 
 pytestmark = pytest.mark.facts
 
-CONTROL = "CONTROL_PROTOCOL__"
-SWITCH = "CONTEXT_SWITCH_DEFS__"
 
 STRUCTS: dict[str, Struct] = {
     f"{CONTROL}hw_consts_t": messages.HW_CONSTS,
@@ -49,61 +48,6 @@ STRUCTS: dict[str, Struct] = {
     "firmware_header_t": firmware.IMAGE_HEADER,
     "secure_boot_certificate_t": firmware.CERTIFICATE_HEADER,
     "D2H_EVENT_HEADER_t": events.EVENT_HEADER,
-}
-PAYLOADS: dict[int, str] = {
-    0: "fetch_cfg_channel_descriptors_action_data_t",
-    1: "trigger_sequencer_action_data_t",
-    2: "fetch_data_action_data_t",
-    3: "enable_lcu_action_default_data_t",
-    4: "enable_lcu_action_non_default_data_t",
-    5: "disable_lcu_action_data_t",
-    6: "activate_boundary_input_data_t",
-    7: "activate_boundary_output_data_t",
-    8: "activate_inter_context_input_data_t",
-    9: "activate_inter_context_output_data_t",
-    10: "activate_ddr_buffer_input_data_t",
-    11: "activate_ddr_buffer_output_data_t",
-    12: "deactivate_vdma_channel_action_data_t",
-    13: "change_vdma_to_stream_mapping_data_t",
-    14: "add_ddr_pair_info_action_data_t",
-    16: "lcu_interrupt_data_t",
-    17: "sequencer_interrupt_data_t",
-    18: "vdma_dataflow_interrupt_data_t",
-    19: "vdma_dataflow_interrupt_data_t",
-    20: "module_config_done_interrupt_data_t",
-    22: "activate_cfg_channel_t",
-    23: "deactivate_cfg_channel_t",
-    25: "wait_dma_idle_data_t",
-    26: "wait_nms_data_t",
-    27: "fetch_ccw_bursts_action_data_t",
-    28: "validate_vdma_channel_action_data_t",
-    32: "open_boundary_input_channel_data_t",
-    33: "open_boundary_output_channel_data_t",
-    34: "enable_nms_action_t",
-    35: "write_data_by_type_action_t",
-    36: "switch_lcu_batch_action_data_t",
-    37: "change_boundary_input_batch_t",
-    38: "pause_vdma_channel_action_data_t",
-    39: "resume_vdma_channel_action_data_t",
-    40: "activate_cache_input_data_t",
-    41: "activate_cache_output_data_t",
-    43: "sleep_action_data_t",
-}
-EVENT_PAYLOADS: dict[int, str] = {
-    0: "rx_error_event_message_t",
-    1: "host_info_event_message_t",
-    2: "health_monitor_temperature_alarm_event_message_t",
-    3: "health_monitor_closed_streams_event_message_t",
-    4: "health_monitor_overcurrent_alert_event_message_t",
-    5: "health_monitor_lcu_ecc_error_event_message_t",
-    6: "health_monitor_lcu_ecc_error_event_message_t",
-    7: "health_monitor_cpu_ecc_event_message_t",
-    8: "health_monitor_cpu_ecc_event_message_t",
-    9: "context_switch_breakpoint_reached_event_message_t",
-    10: "health_monitor_clock_changed_event_message_t",
-    11: "hw_infer_mamager_infer_done_message_t",
-    12: "context_switch_run_time_error_event_message_t",
-    13: "start_update_cache_offset_message_t",
 }
 #: Framing that our declarations cut differently, unions, host-only structures, and single-field wrappers; the
 #: parameters of controls (names ending in request_t / response_t) are compared in test_controls.py.
@@ -232,26 +176,6 @@ def test_request_header_is_the_common_header_and_the_count(facts):
     assert [leaf for _, leaf in ours] == [leaf for _, leaf in common] + [(16, 4)]
     assert ours[-1][0] == "parameter_count"
     assert table[f"{CONTROL}request_t"]["fields"][1]["offset"] == 16
-
-
-#: Byte order in words of control-protocol.md 3.1, 9, 10 and context-switch.md: native unless named here. A set names
-#: the big-endian members; None means that every multi-byte member is big endian.
-BIG_ENDIAN: dict[str, set[str] | None] = {
-    f"{CONTROL}response_header_t": None,
-    f"{CONTROL}temperature_info_t": {"sample_count"},
-    f"{CONTROL}nn_stream_config_t": {
-        "core_bytes_per_buffer",
-        "core_buffers_per_frame",
-        "periph_bytes_per_buffer",
-        "periph_buffers_per_frame",
-        "feature_padding_payload",
-        "buffer_padding",
-    },
-    f"{CONTROL}udp_input_config_sync_t": None,
-    f"{CONTROL}udp_input_config_params_t": None,
-    f"{CONTROL}udp_output_config_params_t": None,
-    f"{CONTROL}mipi_common_config_params_t": {"data_rate"},
-}
 
 
 def test_byte_order_of_every_member(checked):
