@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ class HostMemory(Protocol):
         ...
 
 
+@runtime_checkable
+class MessageMemory(Protocol):
+    """Host memory of which some can only be copied, request by request (vfio-user.md 9)."""
+
+    def fetch(self, iova: int, out: Bytes) -> bool:
+        """Fill ``out`` from ``iova`` on; False unless one range covers it."""
+        ...
+
+    def store(self, iova: int, data: Bytes) -> bool:
+        """Write ``data`` to ``iova`` on; False unless one range covers it and may be written."""
+        ...
+
+
 def copy_in(memory: HostMemory, iova: int, out: Bytes, *, step: int = 4096) -> bool:
     """Fill ``out`` from ``iova`` on; False if some of it is not registered.
 
@@ -34,6 +47,8 @@ def copy_in(memory: HostMemory, iova: int, out: Bytes, *, step: int = 4096) -> b
     if source is not None:
         out[:] = source
         return True
+    if isinstance(memory, MessageMemory) and memory.fetch(iova, out):
+        return True
     return _in_pieces(iova, len(out), step, lambda at, a, b: _read_piece(memory, at, out[a:b]))
 
 
@@ -42,6 +57,8 @@ def copy_out(memory: HostMemory, iova: int, data: Bytes, *, step: int = 4096) ->
     target = memory.view(iova, len(data), write=True)
     if target is not None:
         target[:] = data
+        return True
+    if isinstance(memory, MessageMemory) and memory.store(iova, data):
         return True
     return _in_pieces(iova, len(data), step, lambda at, a, b: _write_piece(memory, at, data[a:b]))
 
@@ -61,7 +78,7 @@ def _in_pieces(iova: int, size_bytes: int, step: int, move: _Piece) -> bool:
 def _read_piece(memory: HostMemory, iova: int, out: Bytes) -> bool:
     source = memory.view(iova, len(out), write=False)
     if source is None:
-        return False
+        return isinstance(memory, MessageMemory) and memory.fetch(iova, out)
     out[:] = source
     return True
 
@@ -69,6 +86,6 @@ def _read_piece(memory: HostMemory, iova: int, out: Bytes) -> bool:
 def _write_piece(memory: HostMemory, iova: int, data: Bytes) -> bool:
     target = memory.view(iova, len(data), write=True)
     if target is None:
-        return False
+        return isinstance(memory, MessageMemory) and memory.store(iova, data)
     target[:] = data
     return True
