@@ -110,20 +110,23 @@ def _run_array(network: Network, path: Path, output: Path | None, raw: bool) -> 
     return _summary(path, network(array, raw=raw), output)
 
 
-def _summary(path: Path, outputs: dict[str, NDArray[Any]], output: Path | None) -> dict[str, Any]:
+def _summary(path: Path, outputs: dict[str, Any], output: Path | None) -> dict[str, Any]:
+    """Describe every output and save it; boxes that the chip sorted out become a table (see `box_table`)."""
     import numpy as np
 
+    from openhailo.runtime.nms_stream import box_table
+
     record: dict[str, Any] = {"input": str(path), "outputs": {}}
-    for name, array in outputs.items():
-        record["outputs"][name] = {
-            "shape": list(array.shape),
-            "type": str(array.dtype),
-            "min": float(array.min()),
-            "max": float(array.max()),
-            "argmax": int(array.argmax()),
-        }
+    for name, result in outputs.items():
+        array = box_table(result) if isinstance(result, list) else result
+        entry: dict[str, Any] = {"shape": list(array.shape), "type": str(array.dtype)}
+        if isinstance(result, list):
+            entry["boxes"] = array.tolist()
+        elif array.size:
+            entry |= {"min": float(array.min()), "max": float(array.max()), "argmax": int(array.argmax())}
         if output is not None:
             target = output / f"{path.stem}.{name.replace('/', '_')}.npy"
             np.save(target, array)
-            record["outputs"][name]["file"] = str(target)
+            entry["file"] = str(target)
+        record["outputs"][name] = entry
     return record

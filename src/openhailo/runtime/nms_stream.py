@@ -194,6 +194,19 @@ def by_class_bytes(boxes: Sequence[Array]) -> bytes:
     return b"".join(np.array(len(each), each.dtype).tobytes() + each.tobytes() for each in boxes)
 
 
+def box_table(result: Sequence[Any]) -> Array:
+    """Return boxes per class as one array (n, 6): class, y_min, x_min, y_max, x_max, score.
+
+    A batch gives (n, 7), with the frame in front.
+    """
+    if result and isinstance(result[0], list):
+        tables = [box_table(frame) for frame in result]
+        frames = np.repeat(np.arange(len(tables), dtype=np.float32), [len(table) for table in tables])
+        return np.column_stack([frames, np.concatenate(tables)])
+    classes = np.repeat(np.arange(len(result), dtype=np.float32), [len(boxes) for boxes in result])
+    return np.column_stack([classes, np.concatenate([np.asarray(boxes, np.float32) for boxes in result])])
+
+
 def round_robin(parts: Sequence[Sequence[Array]], classes: int) -> list[Array]:
     """Put one frame of several streams together: class i comes from stream i mod n (hef.md 12)."""
     return [parts[index % len(parts)][index // len(parts)] for index in range(classes)]

@@ -14,6 +14,7 @@ from openhailo.runtime.configure.layers import NmsStream
 from openhailo.runtime.formats import Quantization
 from openhailo.runtime.nms_stream import (
     NmsReader,
+    box_table,
     by_class_bytes,
     encode_frame,
     pack_boxes,
@@ -142,6 +143,15 @@ def test_numbers_and_packed_layout():
     assert by_class_bytes(raw_boxes(frame)) == struct.pack("<12H", 2, 1, 2, 3, 4, 50, 5, 6, 7, 8, 60, 0)
     with pytest.raises(InputError, match="one \\(n, 5\\) array"):
         by_class_bytes([np.zeros((2, 4), np.float32)])
+
+
+def test_boxes_as_a_table():
+    frame = [np.array([[1, 2, 3, 4, 5]], np.uint16), np.empty((0, 5), np.uint16), np.array([[6, 7, 8, 9, 10]] * 2)]
+    rows = [[0, 1, 2, 3, 4, 5], [2, 6, 7, 8, 9, 10], [2, 6, 7, 8, 9, 10]]
+    assert box_table(frame).tolist() == rows
+    assert box_table([frame[:2], frame[:1]]).tolist() == [[0, *rows[0]], [1, *rows[0]]]
+    assert box_table([frame[1]]).shape == (0, 6)
+    assert box_table([[frame[1]], [frame[1]]]).shape == (0, 7)
 
 
 def test_classes_of_several_streams_take_turns():
