@@ -62,3 +62,27 @@ def test_example(script: Path, tmp_path: Path) -> None:
     for words in SAYS[script.stem]:
         assert words in done.stdout
     assert done.stderr == ""
+
+
+def test_the_python_of_the_quickstart_runs(tmp_path: Path) -> None:
+    page = (EXAMPLES.parent / "docs/quickstart.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert "device.load" in code
+    prepare = (
+        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n"
+        "from small_model import pictures, small_model\n"
+        "from openhailo.compiler import compile_model\n"
+        "compile_model(small_model(), calibration=pictures(8)).save('model.hef')\n"
+    )
+    check = "assert len(results) == 100 and batch['edges/halves'].shape == (16, 1, 2, 1)\n"
+    environment = {**os.environ, "OPENHAILO_DEVICE": "twin:", "OPENHAILO_EXAMPLES": str(tmp_path / "made")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", prepare + code + check],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "edges/picture (28, 28, 1) uint8 NHWC" in done.stdout
