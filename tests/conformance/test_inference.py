@@ -230,7 +230,7 @@ def test_an_onnx_file_is_compiled_once(nets, tmp_path, monkeypatch):
     with open_device("twin:", compile_model=compile_model) as device:
         check(device.load(model), net, nets, 2)
         check(device.load(model), net, nets, 2)
-        assert asked == [(model, {})]
+        assert asked == [(model, {"arch": "hailo8"})]
         device.load(model, compile_options={"calibration": 7})
         assert len(asked) == 2
     with open_device("twin:") as device, pytest.raises(InputError, match="no compiler"):
