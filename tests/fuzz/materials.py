@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -29,3 +31,11 @@ def real_hefs(largest_bytes: int) -> tuple[bytes, ...]:
     """Return the real HEF files up to a size; none on a machine that has none."""
     files = sorted(SHARED.joinpath("hefs").glob("*.hef"))
     return tuple(file.read_bytes() for file in files if file.stat().st_size <= largest_bytes)
+
+
+@cache
+def scratch() -> Path:
+    """Return a folder of this process for inputs that only come as files; it goes away with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="openhailo-fuzz-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)

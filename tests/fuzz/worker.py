@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -193,6 +194,7 @@ def _place(error: BaseException) -> str:
 def main() -> None:
     """Run the job of the command line."""
     faulthandler.enable()
+    warnings.simplefilter("error", RuntimeWarning)  # numbers that overflow are noticed, not printed
     job = Job(**json.loads(sys.argv[1]))
     surface = load_surface(job.surface)
     # The first case loads what is loaded lazily, before memory is measured.

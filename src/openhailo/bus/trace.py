@@ -224,6 +224,10 @@ def read_trace(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def load_trace(path: Path) -> list[dict[str, Any]]:
-    """Read a trace file."""
-    with path.open(encoding="utf-8") as stream:
-        return list(read_trace(stream))
+    """Read a trace file. Raises `InputError` for one that cannot be read, or holds anything but records."""
+    try:
+        # Bytes that are no UTF-8 make lines that are no JSON, or text that nobody has to print as it is.
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return list(read_trace(stream))
+    except OSError as error:
+        raise InputError(what=str(path), detail=f"cannot be read: {error.strerror}") from error

@@ -77,23 +77,28 @@ def _print(path: Path, kinds: set[str], json: bool) -> None:
 
     if not path.is_file():
         raise InputError(what=str(path), detail="there is no such file")
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         for record in read_trace(stream):
             if kinds and record["k"] not in kinds:
                 continue
-            words = f"{record.get('n', 0):6} {record.get('us', 0):9} us  {describe(record)}"
+            words = f"{record.get('n', 0)!s:>6} {record.get('us', 0)!s:>9} us  {describe(record)}"
             sys.stdout.write((jsonlib.dumps(record) if json else words) + "\n")
 
 
 def describe(record: dict[str, Any]) -> str:
-    """Return one record in words: registers by name, controls by opcode and status."""
+    """Return one record in words that any terminal takes: registers by name, controls by opcode and status."""
+    return _words(record).encode("utf-8", "backslashreplace").decode()
+
+
+def _words(record: dict[str, Any]) -> str:
     kind = record["k"]
     if kind in {"r", "w"}:
         verb = "read " if kind == "r" else "write"
         bar, offset = record["bar"], record["at"]
         return f"{verb} BAR{bar} 0x{offset:04X} {_register(bar, offset):32} 0x{record['v']:08X}"
     if kind == "control":
-        return f"control {record['name']} ({record['opcode']}) -> {record['status']}  {record['request']}"
+        name, opcode, status, request = (record.get(key, "?") for key in ("name", "opcode", "status", "request"))
+        return f"control {name} ({opcode}) -> {status}  {request}"
     return f"{kind} " + " ".join(f"{key}={value}" for key, value in _rest(record))
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from openhailo.errors import CalibrationError, InputError
+from openhailo.vision.images import READABLE_SUFFIXES, load_image
 from openhailo.vision.resize import letterbox, resize
 
 from .tensors import TensorSpec
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 MAX_FILE_BYTES: Final = 1 << 30
 MAX_FRAMES: Final = 64
 ENOUGH_FRAMES: Final = 8
+#: Red, green and blue in a grey value (ITU-R BT.601), as picture readers weigh them.
+_LUMA: Final = np.array([0.299, 0.587, 0.114])
 
 Frame = dict[str, npt.NDArray[np.float32]]
 Array = npt.NDArray[Any]
@@ -128,7 +131,7 @@ def _only_input(inputs: Sequence[TensorSpec], what: str) -> TensorSpec:
 
 def _from_path(path: Path, inputs: Sequence[TensorSpec], fit: Fit, limit: int) -> dict[str, list[Array]]:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES | {".npy"})
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READABLE_SUFFIXES | {".npy"})
         if not files:
             raise CalibrationError(detail=f"no pictures and no .npy files in {path}")
         step = max(1, len(files) // limit)
@@ -153,44 +156,53 @@ def _check_file(path: Path) -> None:
 def _read_npz(path: Path, specs: Mapping[str, TensorSpec]) -> Iterator[tuple[str, Array]]:
     _check_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name in specs]
-            if not names and len(specs) == len(archive.files) == 1:
-                yield next(iter(specs)), archive[archive.files[0]]
+        with zipfile.ZipFile(path) as archive:
+            arrays = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            names = [name for name in arrays if name in specs]
+            if not names and len(specs) == len(arrays) == 1:
+                yield next(iter(specs)), _read_entry(archive, *arrays.values())
             for name in names:
-                yield name, archive[name]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+                yield name, _read_entry(archive, arrays[name])
+    except Exception as error:  # archives and arrays have no common error, and some have none of their own
         raise CalibrationError(detail=f"{path.name} is not a readable .npz file ({error})") from error
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
+    """Unpack one array; a small archive may claim the memory of a huge one."""
+    if entry.file_size > MAX_FILE_BYTES:
+        raise ValueError(f"{entry.filename} has {entry.file_size} bytes, at most {MAX_FILE_BYTES} are read")
+    with archive.open(entry) as stream:
+        return _read_array(stream)
+
+
+def _read_array(stream: IO[bytes]) -> Array:
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def _from_file(path: Path, spec: TensorSpec, fit: Fit) -> list[Array]:
     _check_file(path)
-    if path.suffix.lower() == ".npy":
-        try:
-            return _split(np.load(path, allow_pickle=False), spec)
-        except (OSError, ValueError, EOFError) as error:
-            raise CalibrationError(detail=f"{path.name} is not a readable .npy file ({error})") from error
-    return [_read_image(path, spec, fit)]
+    if path.suffix.lower() != ".npy":
+        return [_read_image(path, spec, fit)]
+    try:
+        with path.open("rb") as stream:
+            data = _read_array(stream)
+    except Exception as error:  # a damaged header gives nearly any type: it is parsed as Python
+        raise CalibrationError(detail=f"{path.name} is not a readable .npy file ({error})") from error
+    return _split(data, spec)
 
 
 def _read_image(path: Path, spec: TensorSpec, fit: Fit) -> Array:
     """Return a picture as (height, width, channels) uint8, RGB or grey, in the input's size."""
     if not spec.is_image:
         raise CalibrationError(detail=f"{path.name} is a picture, but {spec.name!r} takes shape {spec.model_shape}")
-    try:
-        import cv2
-    except ImportError as error:
-        raise InputError(what=str(path), detail="pictures need OpenCV: pip install 'openhailo[compiler]'") from error
     height, width, channels = spec.device_shape
     try:
-        data = cv2.imread(str(path), cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE)
-    except cv2.error as error:
-        raise CalibrationError(detail=f"{path.name} is not a readable picture ({error})") from error
-    if data is None:
-        raise CalibrationError(detail=f"{path.name} is not a readable picture")
-    picture = np.asarray(data, np.uint8)
-    rgb = picture[:, :, ::-1] if channels == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-    rgb = np.ascontiguousarray(rgb)
+        rgb = load_image(path)
+    except InputError as error:
+        raise CalibrationError(detail=str(error)) from error
+    if channels == 1:
+        grey = np.rint(rgb @ _LUMA).astype(np.uint8)
+        rgb = np.repeat(grey[:, :, None], 3, axis=2)
     fitted = letterbox(rgb, height, width)[0] if fit == "letterbox" else resize(rgb, height, width)
     return fitted[:, :, :channels]
 

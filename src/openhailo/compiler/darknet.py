@@ -243,8 +243,12 @@ def _fold_normalization(
     if (variance < 0).any():
         raise section.invalid("a batch variance in the .weights file is negative")
     factor = scale.astype(np.float64) / (np.sqrt(variance.astype(np.float64)) + BN_EPSILON)
-    folded = (kernel * factor[:, None, None, None]).astype(np.float32)
-    return folded, (bias - mean * factor).astype(np.float32)
+    with np.errstate(over="ignore"):
+        folded = (kernel * factor[:, None, None, None]).astype(np.float32)
+        shift = (bias - mean * factor).astype(np.float32)
+    if not (np.isfinite(folded).all() and np.isfinite(shift).all()):
+        raise section.invalid("its weights and batch statistics in the .weights file give numbers beyond float32")
+    return folded, shift
 
 
 def _maxpool(graph: _Graph, section: Section) -> None:

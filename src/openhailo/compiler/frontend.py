@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
 from onnx import TensorProto, inliner, version_converter
@@ -47,6 +47,7 @@ def load_model(source: Source, *, shapes: Shapes | None = None, weights: str | P
         UnsupportedOp: an operator outside ONNX.
     """
     model = _read(source, weights)
+    _check_text(model)
     _check_bounds(model)
     model = _inline(_drop_initializer_inputs(model))
     _check_onnx(model)
@@ -91,6 +92,18 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise ModelInvalid(detail="the ONNX file holds no graph; give an .onnx or .cfg file")
     return model
+
+
+def _check_text(message: Any) -> None:
+    """Refuse names that are no UTF-8: protobuf takes them, and hands them out as bytes where text is expected."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in [value] if hasattr(value, "ListFields") else value:
+                _check_text(child)
+        elif field.type == field.TYPE_STRING:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if not isinstance(text, str):
+                    raise ModelInvalid(detail=f"{field.name} {text!r} is not UTF-8; damaged file, fetch it again")
 
 
 def _check_bounds(model: onnx.ModelProto) -> None:

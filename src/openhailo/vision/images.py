@@ -23,6 +23,9 @@ MAX_FILE_BYTES = 256 << 20
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded: 300 MB as RGB."""
 
+_MAX_PNG_CHUNKS = 100_000
+"""Writers make chunks of 8 KiB and more; this keeps a file of empty ones from taking seconds."""
+
 READABLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"})
 WRITABLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
@@ -113,7 +116,20 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
     width, height = struct.unpack_from(">II", data, 16)
-    return (height, width) if data[12:16] == b"IHDR" else None
+    return (height, width) if data[12:16] == b"IHDR" and _png_chunks_fit(data) else None
+
+
+def _png_chunks_fit(data: bytes) -> bool:
+    """Tell whether every chunk up to the last lies in the file; decoders allocate whatever a chunk claims."""
+    at = 8
+    for _ in range(_MAX_PNG_CHUNKS):
+        (size,) = struct.unpack_from(">I", data, at)
+        at += 12 + size
+        if at > len(data):
+            return False
+        if data[at - size - 8 : at - size - 4] == b"IEND":
+            return True
+    return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -158,7 +174,8 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _pnm_size(data: bytes) -> tuple[int, int] | None:
-    match = re.match(rb"P[56](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s", data[:4096])
+    # One blank at a time: a nested repetition would try every way to share out a long run of them.
+    match = re.match(rb"P[56](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s", data[:4096])
     return (int(match[2]), int(match[1])) if match else None
 
 

@@ -173,3 +173,11 @@ def test_any_text_is_a_trace_or_a_typed_error(lines: list[str]) -> None:
         assert all("k" in record for record in read_trace(lines))
     except InputError as error:
         assert "trace line" in str(error)
+
+
+def test_a_file_that_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_trace(tmp_path / "missing.jsonl")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not JSON"):
+        load_trace(tmp_path / "binary.jsonl")

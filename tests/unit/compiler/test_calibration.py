@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import zipfile
+
 import cv2
 import numpy as np
 import pytest
 
+from openhailo.compiler import calibration
 from openhailo.compiler.calibration import load_calibration
 from openhailo.compiler.tensors import TensorSpec
 from openhailo.errors import CalibrationError
@@ -125,9 +128,38 @@ def test_bad_files(tmp_path):
     np.save(tmp_path / "d.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(CalibrationError):
         load_calibration(tmp_path / "d.npy", [IMAGE])
+    np.save(tmp_path / "e.npy", hwc())
+    sound = (tmp_path / "e.npy").read_bytes()
+    for damaged in (sound.replace(b"(9, 4, 6, 3)", b"((((((((((("), sound.replace(b"9", b"'"), sound[:99]):
+        (tmp_path / "e.npy").write_bytes(damaged)
+        with pytest.raises(CalibrationError, match=r"e\.npy"):
+            load_calibration(tmp_path / "e.npy", [IMAGE])
     (tmp_path / "empty").mkdir()
     with pytest.raises(CalibrationError, match="no pictures"):
         load_calibration(tmp_path / "empty", [IMAGE])
+
+
+def test_bad_archives(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, image=hwc(64))
+    sound = path.read_bytes()
+    damaged = bytearray(sound)
+    damaged[100:140] = bytes(40)
+    method = bytearray(sound)
+    method[8] = method[sound.index(b"PK\x01\x02") + 10] = 99  # a compression that nobody knows
+    for content in (bytes(damaged), bytes(method), sound[: len(sound) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(CalibrationError, match=r"a\.npz"):
+            load_calibration(path, [IMAGE])
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image", b"no array")
+    with pytest.raises(CalibrationError, match=r"a\.npz"):
+        load_calibration(path, [IMAGE])
+    path.write_bytes(sound)
+    assert len(load_calibration(path, [IMAGE]).frames) == 64
+    monkeypatch.setattr(calibration, "MAX_FILE_BYTES", len(sound))
+    with pytest.raises(CalibrationError, match="are read"):
+        load_calibration(path, [IMAGE])
 
 
 def test_inputs_need_names_and_equal_counts(tmp_path):

@@ -259,3 +259,13 @@ def test_files(tmp_path):
     assert model.graph.name == "tiny"
     with pytest.raises(InputError, match=r"missing\.weights"):
         load_darknet(tmp_path / "tiny.cfg", tmp_path / "missing.weights")
+
+
+def test_statistics_that_give_infinite_weights_are_refused():
+    """A variance of zero and a huge scale are each fine, together they are beyond float32."""
+    weights, _ = write_weights(np.random.default_rng(0))
+    data = bytearray(weights)
+    struct.pack_into("<f", data, 20 + 4 * 4, 1e38)
+    struct.pack_into("<f", data, 20 + 12 * 4, 0.0)
+    with pytest.raises(ModelInvalid, match="beyond float32"):
+        build_darknet(CFG, bytes(data))

@@ -216,3 +216,13 @@ def test_external_data_needs_a_folder(tmp_path):
     model = onnx.load_model_from_string(external_model(tmp_path).read_bytes())
     with pytest.raises(ModelInvalid, match="another file"):
         load_model(model)
+
+
+@pytest.mark.parametrize("place", [b"relu1", b"n_relu1", b"MaxPool", b"kernel_shape", b"prob"])
+def test_names_that_are_no_text_are_refused(tmp_path, place):
+    data = small_cnn().SerializeToString()
+    assert place in data
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data.replace(place, b"\x80" * len(place)))
+    with pytest.raises(ModelInvalid, match="not UTF-8"):
+        load_model(path)

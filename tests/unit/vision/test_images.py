@@ -98,6 +98,27 @@ def test_what_is_no_picture_is_refused(data):
         decode_image(data)
 
 
+@pytest.mark.parametrize("claim", [200, 1 << 24, 2**32 - 1])
+def test_a_png_chunk_that_leaves_the_file_is_refused_before_decoding(claim, monkeypatch):
+    monkeypatch.setattr(images, "require_opencv", lambda what: pytest.fail("decoded"))
+    data = bytearray(png(4, 4, bytes(52)))
+    data[33:37] = struct.pack(">I", claim)
+    with pytest.raises(InputError, match="header is damaged"):
+        decode_image(bytes(data))
+
+
+def test_a_png_of_empty_chunks_is_not_walked_for_ever(monkeypatch):
+    monkeypatch.setattr(images, "_MAX_PNG_CHUNKS", 10)
+    assert images.image_size(png(4, 4, bytes(52))) == (4, 4)
+    assert images.image_size(png(4, 4)[:33] + (bytes(4) + b"tEXt" + bytes(4)) * 10 + png(4, 4)[33:]) is None
+
+
+def test_blanks_in_a_pnm_header_cost_no_time():
+    """Sharing out a run of blanks in every possible way would take longer than anybody waits."""
+    assert images.image_size(b"P6" + b" " * 4000 + b"x") is None
+    assert images.image_size(b"P6" + b" #a\n\n " * 30 + b"3 # b\n 2\n255\n") == (2, 3)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     suffix=st.sampled_from([".png", ".jpg", ".bmp", ".webp", ".ppm"]),
