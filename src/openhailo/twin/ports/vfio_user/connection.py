@@ -27,7 +27,8 @@ Handler = Callable[[bytes, list[int]], bytes]
 BATCH = 256
 #: Requests for memory that the client may leave unanswered, by resetting or unplugging meanwhile, before it is dropped.
 MOST_GIVEN_UP = 16
-_KNOWN_FLAGS = MessageFlag.TYPE_MASK | MessageFlag.NO_REPLY
+#: Plain numbers: the complement of a flag holds no bits without a name.
+_KNOWN_FLAGS = int(MessageFlag.TYPE_MASK | MessageFlag.NO_REPLY)
 #: Commands that are carried out while the device waits for DMA by message; any other one ends that wait.
 _DURING_DMA = frozenset(
     {
@@ -191,7 +192,7 @@ class Connection:
     def _dma_unmap(self, payload: bytes, _fds: list[int]) -> bytes:
         argsz, flags, address, size = self._wire.dma_unmap.parse(payload)
         self._check_argsz(argsz, self._wire.dma_unmap.size)
-        if flags & ~DmaFlag.UNMAP_ALL or (flags and (address or size)):
+        if flags not in (0, DmaFlag.UNMAP_ALL) or (flags and (address or size)):
             raise Refusal(errno.EINVAL, f"flags 0x{flags:X} with 0x{address:X}+0x{size:X}")
         if flags:
             self._device.memory.unmap_all()

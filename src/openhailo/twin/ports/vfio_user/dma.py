@@ -106,7 +106,7 @@ class DmaTable:
         self._ranges.insert(place, made)
 
     def _check_map(self, address: int, size_bytes: int, flags: int, offset: int) -> None:
-        if not flags or flags & ~(DmaFlag.READ | DmaFlag.WRITE):
+        if not 0 < flags <= DmaFlag.READ | DmaFlag.WRITE:
             raise Refusal(errno.EINVAL, f"range flags 0x{flags:X}")
         if not size_bytes or (address | size_bytes | offset) % self._rules.page_bytes:
             raise Refusal(errno.EINVAL, f"0x{address:X}+0x{size_bytes:X} at 0x{offset:X} is not made of pages")

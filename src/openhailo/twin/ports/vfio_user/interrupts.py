@@ -11,8 +11,9 @@ from openhailo.spec.vfio_user import Irq, IrqFlag, SetIrqs, VfioUserRules
 
 from .protocol import Refusal
 
-_DATA = SetIrqs.DATA_NONE | SetIrqs.DATA_BOOL | SetIrqs.DATA_EVENTFD
-_ACTION = SetIrqs.MASK | SetIrqs.UNMASK | SetIrqs.TRIGGER
+#: Plain numbers: the complement of a flag holds no bits without a name.
+_DATA = int(SetIrqs.DATA_NONE | SetIrqs.DATA_BOOL | SetIrqs.DATA_EVENTFD)
+_ACTION = int(SetIrqs.MASK | SetIrqs.UNMASK | SetIrqs.TRIGGER)
 _ONE = (1).to_bytes(8, "little")
 
 
