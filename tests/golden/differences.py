@@ -31,7 +31,7 @@ class Expected:
         self.values: Values = {}
         for section in (self._words, self._rules, self._blocks, self._structs, self._controls, self._actions):
             self.values |= section()
-        self.values |= self._events() | self._names()
+        self.values |= self._events() | self._names() | self._user_config()
 
     def differences(self, spec: ChipSpec) -> list[str]:
         """Return the paths of all values that are not as the facts say, or are on one side only."""
@@ -97,9 +97,8 @@ class Expected:
             if not row[0].isdigit():
                 continue
             opcode, name, cpu = int(row[0]), row[1].replace("MEASUEMENT", "MEASUREMENT"), row[2] == "core"
-            critical = row[3] == "yes"
             is_obsolete = opcode in literals.OBSOLETE
-            out[f"control {opcode}"] = (opcode, name, int(cpu), is_obsolete, critical, True)
+            out[f"control {opcode}"] = (opcode, name, int(cpu), is_obsolete)
             request, response = ((), ()) if is_obsolete else self._parameter_tables(opcode)
             out[f"control {opcode} request"], out[f"control {opcode} response"] = request, response
         return out
@@ -141,6 +140,28 @@ class Expected:
         out: Values = {f"part {name}": struct for name, struct in literals.PARTS.items()}
         out |= {f"stream {name}": struct for name, struct in literals.STREAM_VARIANTS.items()}
         return out | {"statuses": words, "status_names": {word: name for name, word in words.items()}}
+
+    def _user_config(self) -> Values:
+        """Every setting of the table in control-protocol.md 10, in its order."""
+        out: Values = {}
+        category = ""
+        found: list[tuple[int, int, int, int]] = []
+        for row in self._facts.rows(self._facts.section("control-protocol.md", "10. Logs, user config")):
+            if len(row) != 5 or not row[1][:1].isdigit():
+                continue
+            category = row[0].split()[0] if row[0] else category
+            size, _, count = row[3].partition("×")
+            found += [(int(category), entry, int(size), int(count or 1)) for entry in _numbers(row[1])]
+        for index, values in enumerate(sorted(found)):
+            names = ("category", "entry_id", "size", "count")
+            out |= {f"user_config.entries[{index}].{n}": v for n, v in zip(names, values, strict=True)}
+        return out
+
+
+def _numbers(cell: str) -> list[int]:
+    """Return what a cell such as ``6``, ``1,3`` or ``8-11`` stands for."""
+    first, dash, last = cell.partition("-")
+    return list(range(int(first), int(last) + 1)) if dash else [int(part) for part in cell.split(",")]
 
 
 def _is_big(big: set[str] | None, label: str, kind: str) -> bool:
@@ -240,11 +261,18 @@ def _flat_block(where: str, block: RegBlock) -> Values:
 def _flat_rules(rules: Any) -> Iterator[tuple[str, Any]]:
     for part in fields(rules):
         value = getattr(rules, part.name)
+        if part.name in ("name", "kind"):
+            continue  # for people
         if isinstance(value, tuple) and value and is_dataclass(value[0]):
-            for index, item in enumerate(value):
+            for index, item in enumerate(sorted(value, key=_place)):
                 yield from ((f"{part.name}[{index}].{name}", number) for name, number in _flat_rules(item))
         else:
             yield part.name, value
+
+
+def _place(item: Any) -> tuple[int, int]:
+    """Tables are compared in the order of their numbers."""
+    return (item.category, item.entry_id) if hasattr(item, "category") else (item.index, 0)
 
 
 def _flat_messages(where: str, mapping: Mapping[int, Any], seen: dict[str, Struct]) -> Values:
@@ -253,7 +281,7 @@ def _flat_messages(where: str, mapping: Mapping[int, Any], seen: dict[str, Struc
     for number, item in mapping.items():
         path = f"{kind} {number}"
         if kind == "control":
-            out[path] = (item.opcode, item.name, item.cpu, item.obsolete, item.critical, item.answers)
+            out[path] = (item.opcode, item.name, item.cpu, item.obsolete)
             for side in ("request", "response"):
                 out[f"{path} {side}"] = tuple(_flat_parameter(param, seen) for param in getattr(item, side))
         elif kind == "action":

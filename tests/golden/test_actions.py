@@ -106,7 +106,6 @@ def test_rules():
     rules = ActionRules()
     assert rules.host_time_stamp == 0xFFFFFFFF
     assert (rules.min_repeated, rules.max_repeated) == (2, 255)
-    assert rules.csm_buffer_size == 512
     assert (rules.lcu_default_kernel_done_address, rules.lcu_default_kernel_done_count) == (1, 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openhailo.spec.config import USER_CONFIG_ENTRY, USER_CONFIG_HEADER, UserConfigRules
+from openhailo.spec.config import CATEGORIES, USER_CONFIG_ENTRY, USER_CONFIG_HEADER, UserConfigRules
 from openhailo.spec.firmware import CERTIFICATE_HEADER, IMAGE_HEADER, FirmwareRules
 from openhailo.spec.program import IO_RECORD, PROGRAM_HEADER, FormatOrder, IoDirection, ProgramKind, ProgramRules
 
@@ -21,11 +21,6 @@ def test_image_rules():
     assert (rules.magic, rules.header_version, rules.min_code_bytes) == (0x1DD89DE0, 0, 80)
     assert (rules.max_app_code_bytes, rules.max_core_code_bytes) == (0x40000, 0x20000)
     assert (rules.max_key_bytes, rules.max_content_bytes, rules.max_file_bytes) == (0x1000, 0x1000, 0x50000)
-    assert rules.app_file == "hailo/hailo8_fw.bin"
-    assert (rules.board_config_file, rules.firmware_config_file) == (
-        "hailo/hailo8_board_cfg.bin",
-        "hailo/hailo8_fw_cfg.bin",
-    )
     assert 2 * (IMAGE_HEADER.size + rules.min_code_bytes) + CERTIFICATE_HEADER.size == 216
 
 
@@ -40,7 +35,7 @@ def test_user_config_blob():
     known = {(e.category, e.entry_id): e for e in rules.entries}
     assert known[1, 6].name == "max_neural_network_core_clock_rate"
     assert int.from_bytes(blob[20:], "little") == 400_000_000
-    assert rules.categories[entry["category"]] == "system"
+    assert CATEGORIES[entry["category"]] == "system"
 
 
 def ids_of(cell: str) -> list[int]:
@@ -58,7 +53,7 @@ def test_user_config_table(facts, checked):
         if len(row) != 5 or not row[1][:1].isdigit():
             continue
         category = int(row[0].split()[0]) if row[0] else category
-        assert not row[0] or UserConfigRules().categories[category] == row[0].split()[1]
+        assert not row[0] or CATEGORIES[category] == row[0].split()[1]
         ids, names = ids_of(row[1]), row[2].split(", ")
         for index, entry_id in enumerate(ids):
             entry = known[category, entry_id]

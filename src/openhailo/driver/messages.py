@@ -31,10 +31,10 @@ def build_request(spec: ChipSpec, control: Control, values: Mapping[str, Any], s
         except (ValueError, TypeError) as error:
             raise InputError(what=f"{control.name}.{param.name}", detail=str(error)) from error
         message += spec.parameter_header.pack(length=len(raw)) + raw
-    if len(message) > spec.control_rules.max_message_bytes:
+    if len(message) > spec.mailbox.max_message_bytes:
         raise InputError(
             what=control.name,
-            detail=f"{len(message)} bytes, at most {spec.control_rules.max_message_bytes} are possible",
+            detail=f"{len(message)} bytes, at most {spec.mailbox.max_message_bytes} are possible",
         )
     return bytes(message)
 

@@ -195,7 +195,7 @@ class PcieLink:
     def _max_page_size(self) -> int:
         """A hardware bug ties small read requests to small pages (driver.md 6.4, 8.2 row 13)."""
         request = pci_config.max_read_request_bytes(self._hardware.function.config)
-        return request if request < 512 else self._spec.vdma.max_page_size
+        return request if request < self._spec.pci.min_max_read_request_bytes else self._spec.vdma.max_page_size
 
     def _require_open(self, what: str) -> None:
         if not self._open:

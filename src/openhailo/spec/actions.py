@@ -105,7 +105,6 @@ class ActionRules:
     host_time_stamp: int = 0xFFFFFFFF
     max_repeated: int = 255
     min_repeated: int = 2
-    csm_buffer_size: int = 512
     lcu_default_kernel_done_address: int = 1
     lcu_default_kernel_done_count: int = 2
 

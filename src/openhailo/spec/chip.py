@@ -27,10 +27,10 @@ from .firmware import CERTIFICATE_HEADER, FIRMWARE_REVISION, IMAGE_HEADER, Firmw
 from .fw_access import LOG_HEADER, MAILBOX_HEADER, NOTIFICATION_HEADER, BootMap, Doorbell, MailboxRules
 from .layout import Reg, RegBlock, Struct
 from .limits import Limits
-from .messages import APPLICATION_HEADER, FEATURE_FLAGS, FLAGS, SENSOR_RECORD
+from .messages import APPLICATION_HEADER, FEATURE_FLAGS, FLAGS
 from .pci import CONFIG, AtrRules, InterruptRules, PciIdentity
 from .program import IO_RECORD, PROGRAM_HEADER, ProgramRules
-from .status import STATUS_NAMES, STATUS_WORD, Status
+from .status import STATUS_NAMES, Status
 from .streams import COMMUNICATION_PARAMS
 from .vdma import CHANNEL_HALF, DESCRIPTOR, DESCRIPTOR_CONTROL, VdmaRules
 
@@ -76,11 +76,9 @@ class ChipSpec:
     flags: Reg = FLAGS
     feature_flags: Reg = FEATURE_FLAGS
     communication_params: Mapping[str, Struct] = field(default_factory=lambda: COMMUNICATION_PARAMS)
-    sensor_record: Struct = SENSOR_RECORD
     user_config_header: Struct = USER_CONFIG_HEADER
     user_config_entry: Struct = USER_CONFIG_ENTRY
     user_config: UserConfigRules = field(default_factory=UserConfigRules)
-    status_word: Reg = STATUS_WORD
     status_names: Mapping[int, str] = field(default_factory=lambda: STATUS_NAMES)
     statuses: Mapping[str, int] = field(default_factory=lambda: Status)
 

@@ -80,5 +80,4 @@ class UserConfigRules:
 
     magic: int = 0x1FF6A40B
     version: int = 0
-    categories: tuple[str, ...] = CATEGORIES
     entries: tuple[UserConfigEntry, ...] = USER_CONFIG_ENTRIES

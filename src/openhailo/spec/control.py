@@ -86,18 +86,14 @@ def _struct(name: str, layout: Struct) -> _Params:
     return (Param(name, layout),)
 
 
-def _app(
-    opcode: Opcode, request: _Params = (), response: _Params = (), *, critical: bool = False, obsolete: bool = False
-) -> Control:
+def _app(opcode: Opcode, request: _Params = (), response: _Params = (), *, obsolete: bool = False) -> Control:
     source = f"control-protocol.md 4, 5.{opcode.value}"
-    return Control(opcode.value, opcode.name, Cpu.APP.value, critical, request, response, True, obsolete, source)
+    return Control(opcode.value, opcode.name, Cpu.APP.value, request, response, obsolete, source)
 
 
-def _core(
-    opcode: Opcode, request: _Params = (), response: _Params = (), *, critical: bool = False, obsolete: bool = False
-) -> Control:
+def _core(opcode: Opcode, request: _Params = (), response: _Params = (), *, obsolete: bool = False) -> Control:
     source = f"control-protocol.md 4, 5.{opcode.value}"
-    return Control(opcode.value, opcode.name, Cpu.CORE.value, critical, request, response, True, obsolete, source)
+    return Control(opcode.value, opcode.name, Cpu.CORE.value, request, response, obsolete, source)
 
 
 _I2C_SLAVE = (
@@ -120,7 +116,6 @@ _DEVICE = (
             *_bytes("part_number", 16),
             *_bytes("product_name", 42),
         ),
-        critical=True,
     ),
     _app(Opcode.WRITE_MEMORY, (*_be32("address"), *_bytes("data", max_size=_CHUNK))),
     _app(Opcode.READ_MEMORY, _be32("address", "data_count"), _bytes("data", max_size=_CHUNK)),
@@ -138,7 +133,7 @@ _DEVICE = (
     _app(Opcode.OPEN_STREAM, _u8("dataflow_manager_id", "is_input")),
     _app(Opcode.CLOSE_STREAM, _u8("dataflow_manager_id", "is_input")),
     _app(Opcode.PHY_OPERATION, _be32("operation_type")),
-    _app(Opcode.RESET, _be32("reset_type"), critical=True),
+    _app(Opcode.RESET, _be32("reset_type")),
     _app(Opcode.CONFIG_CORE_TOP, (*_be32("config_type"), *_u8("config_params"))),
 )
 
@@ -159,22 +154,21 @@ _POWER = (
 )
 
 _UPDATE = (
-    _app(Opcode.START_FIRMWARE_UPDATE, critical=True),
-    _app(Opcode.WRITE_FIRMWARE_UPDATE, (*_be32("offset"), *_bytes("data", max_size=_CHUNK)), critical=True),
-    _app(Opcode.VALIDATE_FIRMWARE_UPDATE, (*_bytes("expected_md5", 16), *_be32("firmware_size")), critical=True),
-    _app(Opcode.FINISH_FIRMWARE_UPDATE, critical=True),
-    _app(Opcode.EXAMINE_USER_CONFIG, response=_be32("version", "entry_count", "total_size"), critical=True),
-    _app(Opcode.READ_USER_CONFIG, _be32("address", "data_count"), _bytes("data", max_size=_CHUNK), critical=True),
-    _app(Opcode.ERASE_USER_CONFIG, critical=True),
-    _app(Opcode.WRITE_USER_CONFIG, (*_be32("address"), *_bytes("data", max_size=_CHUNK)), critical=True),
-    _app(Opcode.READ_BOARD_CONFIG, _be32("address", "data_count"), _bytes("data", max_size=_CHUNK), critical=True),
-    _app(Opcode.WRITE_BOARD_CONFIG, (*_be32("address"), *_bytes("data", max_size=_CHUNK)), critical=True),
+    _app(Opcode.START_FIRMWARE_UPDATE),
+    _app(Opcode.WRITE_FIRMWARE_UPDATE, (*_be32("offset"), *_bytes("data", max_size=_CHUNK))),
+    _app(Opcode.VALIDATE_FIRMWARE_UPDATE, (*_bytes("expected_md5", 16), *_be32("firmware_size"))),
+    _app(Opcode.FINISH_FIRMWARE_UPDATE),
+    _app(Opcode.EXAMINE_USER_CONFIG, response=_be32("version", "entry_count", "total_size")),
+    _app(Opcode.READ_USER_CONFIG, _be32("address", "data_count"), _bytes("data", max_size=_CHUNK)),
+    _app(Opcode.ERASE_USER_CONFIG),
+    _app(Opcode.WRITE_USER_CONFIG, (*_be32("address"), *_bytes("data", max_size=_CHUNK))),
+    _app(Opcode.READ_BOARD_CONFIG, _be32("address", "data_count"), _bytes("data", max_size=_CHUNK)),
+    _app(Opcode.WRITE_BOARD_CONFIG, (*_be32("address"), *_bytes("data", max_size=_CHUNK))),
     _app(
         Opcode.WRITE_SECOND_STAGE_TO_INTERNAL_MEMORY,
         (*_be32("offset"), *_bytes("data", max_size=_CHUNK)),
-        critical=True,
     ),
-    _app(Opcode.COPY_SECOND_STAGE_TO_FLASH, (*_bytes("expected_md5", 16), *_be32("second_stage_size")), critical=True),
+    _app(Opcode.COPY_SECOND_STAGE_TO_FLASH, (*_bytes("expected_md5", 16), *_be32("second_stage_size"))),
 )
 
 _SENSORS = (
@@ -261,7 +255,7 @@ _SYSTEM = (
     _app(Opcode.APP_WD_ENABLE, _u8("should_enable")),
     _app(Opcode.APP_WD_CONFIG, (*_be32("wd_cycles"), *_u8("wd_mode"))),
     _app(Opcode.APP_PREVIOUS_SYSTEM_STATE, response=_be32("system_state")),
-    _core(Opcode.CORE_IDENTIFY, response=_struct("fw_version", FIRMWARE_VERSION), critical=True),
+    _core(Opcode.CORE_IDENTIFY, response=_struct("fw_version", FIRMWARE_VERSION)),
     _app(
         Opcode.D2H_EVENT_MANAGER_SET_HOST_INFO,
         (*_u8("connection_type"), *_be32("host_ip_address"), *_be16("host_port")),

@@ -29,7 +29,6 @@ class Event:
 class EventRules:
     """Limits of a notification (control-protocol.md 9.1, 9.4)."""
 
-    buffer_bytes: int = 880
     host_accepts_bytes: int = 48
     red_threshold_c: int = 120
     red_hysteresis_c: int = 116

@@ -39,6 +39,3 @@ class FirmwareRules:
     max_key_bytes: int = 0x1000
     max_content_bytes: int = 0x1000
     max_file_bytes: int = 0x50000
-    app_file: str = "hailo/hailo8_fw.bin"
-    board_config_file: str = "hailo/hailo8_board_cfg.bin"
-    firmware_config_file: str = "hailo/hailo8_fw_cfg.bin"

@@ -20,14 +20,12 @@ class MailboxRules:
     request: int = 0x000
     response: int = 0x640
     notification: int = 0xC80
-    area_size_bytes: int = 0x640
     max_message_bytes: int = 1500
     max_notification_bytes: int = 892
     doorbell: int = 0x1684
     app_log: int = 0x2000
     core_log: int = 0x3000
     log_size_bytes: int = 0x1000
-    log_max_read_bytes: int = 512
 
 
 @dataclass(frozen=True)
@@ -57,5 +55,3 @@ class BootMap:
     board_config: int = 0x60001000
     firmware_config: int = 0x60001500
     config_max_bytes: int = 0x500
-    key_certificate_max_bytes: int = 0x348  # the content certificate follows
-    content_certificate_max_bytes: int = 0x5F0  # the trigger follows

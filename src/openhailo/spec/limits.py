@@ -17,23 +17,19 @@ MAX_NETWORKS = 8  # context-switch.md 22
 MAX_CONFIG_CHANNELS = 4  # context-switch.md 22
 MAX_BATCH_SIZE = 63  # context-switch.md 22
 MAX_CHUNK_BYTES = 1461  # context-switch.md 3
-MAX_REPEATED_ACTIONS = 255  # context-switch.md 22
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The same numbers as one value, for `openhailo.spec.chip.ChipSpec`."""
+    """Those of them that driver and twin go by, as one value for `openhailo.spec.chip.ChipSpec`."""
 
     boot_timeout_s: float = BOOT_TIMEOUT_S
     soft_reset_timeout_s: float = SOFT_RESET_TIMEOUT_S
     boot_status_polls: int = BOOT_STATUS_POLLS
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
     control_timeout_s: float = CONTROL_TIMEOUT_S
-    frame_timeout_s: float = FRAME_TIMEOUT_S
     max_applications: int = MAX_APPLICATIONS
     max_contexts: int = MAX_CONTEXTS
     max_networks: int = MAX_NETWORKS
     max_config_channels: int = MAX_CONFIG_CHANNELS
     max_batch_size: int = MAX_BATCH_SIZE
-    max_chunk_bytes: int = MAX_CHUNK_BYTES
-    max_repeated_actions: int = MAX_REPEATED_ACTIONS

@@ -28,20 +28,18 @@ class Param:
 
 @dataclass(frozen=True)
 class Control:
-    """One opcode: processor, whether it works under a foreign firmware version (``critical``), and its parameters.
+    """One opcode: processor and parameters.
 
-    ``answers`` is False where the firmware never replies. RESET (7) answers for the neural core only; that depends on
-    the reset type in the request, so it is behaviour (control-protocol.md 7.6). ``obsolete`` opcodes have no request
-    builder in the official library; their parameters are unknown (control-protocol.md 4).
+    Every one is answered, but RESET (7) for the neural core only; that depends on the reset type in the request, so it
+    is behaviour (control-protocol.md 7.6). ``obsolete`` opcodes have no request builder in the official library; their
+    parameters are unknown (control-protocol.md 4).
     """
 
     opcode: int
     name: str
     cpu: int
-    critical: bool
     request: tuple[Param, ...] = ()
     response: tuple[Param, ...] = ()
-    answers: bool = True
     obsolete: bool = False
     source: str = ""
 
@@ -52,7 +50,6 @@ class ControlRules:
 
     protocol_version: int = 2
     sequence: int = 0  # PCIe: firmware ignores sequence 0 and drops a repeated other one (3.4)
-    max_message_bytes: int = 1500
     max_data_bytes: int = 1024
     max_chunk_bytes: int = 1461
     board_config_bytes: int = 500
@@ -82,7 +79,7 @@ RESPONSE_HEADER: Struct = sequential(
 )
 PARAMETER_COUNT: Struct = sequential("parameter_count", "control-protocol.md 2.2", ("parameter_count", "be32"))
 PARAMETER_HEADER: Struct = sequential("parameter_header", "control-protocol.md 2.1", ("length", "be32"))
-FLAGS = Reg("flags", 0x4, fields=(Field("ack", 0), Field("reserved", 1, 31)), source="control-protocol.md 2.1, 2.2")
+FLAGS = Reg("flags", 0x4, fields=(Field("ack", 0),), source="control-protocol.md 2.1, 2.2")
 
 FIRMWARE_VERSION: Struct = sequential(
     "firmware_version", "control-protocol.md 3.2", ("major", "le32"), ("minor", "le32"), ("revision", "le32")
@@ -93,7 +90,6 @@ FIRMWARE_REVISION = Reg(
     fields=(
         Field("number", 0, 27),
         Field("core_cpu", 27, source="opcode 0 must answer 0, opcode 42 must answer 1"),
-        Field("reserved", 28),
         Field("extended_context_switch", 29),
         Field("development", 30),
         Field("second_stage", 31),

@@ -9,11 +9,10 @@ from .layout import Access, Field, Reg, RegBlock
 
 @dataclass(frozen=True)
 class BarSpec:
-    """A base address register: index, size, role, and the attribute bits a real card shows (driver.md 1.1, 10.1)."""
+    """A base address register: index, size, and the attribute bits a real card shows (driver.md 1.1, 10.1)."""
 
     index: int
     size_bytes: int
-    role: str
     is_64bit: bool = True
     prefetchable: bool = True
 
@@ -27,9 +26,9 @@ class PciIdentity:
     class_code: int = 0x0B4000
     revision_id: int = 0x01  # GUESS: not used by any driver (driver.md 12 row 8)
     bars: tuple[BarSpec, ...] = (
-        BarSpec(0, 16 * 1024, "config"),
-        BarSpec(2, 4 * 1024, "vdma"),
-        BarSpec(4, 16 * 1024, "fw_access"),
+        BarSpec(0, 16 * 1024),
+        BarSpec(2, 4 * 1024),
+        BarSpec(4, 16 * 1024),
     )
     config_bar: int = 0
     vdma_bar: int = 2
@@ -37,6 +36,9 @@ class PciIdentity:
     msi_vectors: int = 1
     min_max_read_request_bytes: int = 512  # below it the largest descriptor page shrinks (driver.md 6.4, 10.1)
 
+
+_WINDOW_FIELDS = (Field("enable", 0), Field("log2_size_minus_1", 1, 6), Field("source_page", 12, 20))
+_NO_FIELDS: tuple[Field, ...] = ()
 
 CONFIG = RegBlock(
     "config",
@@ -46,7 +48,7 @@ CONFIG = RegBlock(
             0x098,
             Access.R,
             reset=0x28641E60,
-            fields=(Field("vendor", 0, 16), Field("device", 16, 16)),
+            fields=(Field("vendor", 0, 16),),
             source="driver.md 1.1, 10.2",
         ),
         Reg("IMASK_HOST", 0x188, Access.RW, source="driver.md 5.1"),
@@ -70,16 +72,11 @@ CONFIG = RegBlock(
             Reg(f"ATR{n}_{name}", 0x700 + n * 0x20 + at, Access.RW, reset=reset, fields=fields, source="driver.md 2.1")
             for n in range(4)
             for name, at, reset, fields in (
-                (
-                    "PARAM",
-                    0x00,
-                    0,
-                    (Field("enable", 0), Field("log2_size_minus_1", 1, 6), Field("source_page", 12, 20)),
-                ),
-                ("SOURCE_HIGH", 0x04, 0, ()),
-                ("TRANSLATION_LOW", 0x08, 0, ()),
-                ("TRANSLATION_HIGH", 0x0C, 0, ()),
-                ("TRANSLATION_PARAM", 0x10, 0, ()),
+                ("PARAM", 0x00, 0, _WINDOW_FIELDS),
+                ("SOURCE_HIGH", 0x04, 0, _NO_FIELDS),
+                ("TRANSLATION_LOW", 0x08, 0, _NO_FIELDS),
+                ("TRANSLATION_HIGH", 0x0C, 0, _NO_FIELDS),
+                ("TRANSLATION_PARAM", 0x10, 0, _NO_FIELDS),
             )
         ),
     ),

@@ -21,6 +21,7 @@ MODULES = (
     "vdma",
     "contexts",
     "inference",
+    "host_lists",
     "recovery",
 )
 

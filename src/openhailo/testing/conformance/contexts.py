@@ -202,7 +202,7 @@ def switching_applications(rig: Rig) -> None:
         enable(host, number)
         host.settle()
         run = rig.state()["contexts"]["run"]
-        expect("application", (run["application"], run["lcus"]), (number, {0x10 + number: 2}))
+        expect("application", (run["application"], run["lcus"]), (number, {(1, number): (1, 2)}))
     expect("status of a third", status_of_enable(host, 2), NO_APPLICATION)
 
 
@@ -252,9 +252,9 @@ def impossible_configuration(rig: Rig) -> None:
 def layer_controllers(rig: Rig) -> None:
     """3 means twice, 4 and 36 say how often, 5 takes one away."""
     lcu = action(3, b"\x11\0") + action(4, b"\x12\0\x4d\0\x05\0\0\0") + action(3, b"\x13\0")
-    lcu += action(5, b"\x13") + action(36, b"\x11\x01\x09\0\0\0") + action(3, b"\x14\x01") + action(16, b"\x14")
+    lcu += action(5, b"\x13") + action(36, b"\x11\x01\x09\0\0\0") + action(3, b"\x7f\x01") + action(16, b"\x7f")
     run = run_list(rig, lcu, head=header(networks=2))
-    expect("controllers", run["lcus"], {0x11: 9, 0x12: 5, 0x14: 2})
+    expect("controllers", run["lcus"], {(1, 1): (1, 9), (1, 2): (0x4D, 5), (7, 15): (1, 2)})
     expect("status of network 2", failure(rig, action(3, b"\x11\x02"), head=header(networks=2)), 0x4013005B)
 
 
@@ -303,10 +303,10 @@ def sleeping_and_halting(rig: Rig) -> None:
     expect("controllers while asleep", rig.state()["contexts"]["run"]["lcus"], {})
     host.function.irq.wait(0.002)
     expect("milliseconds slept", round((rig.now_s - started) * 1000), 41)
-    expect("controllers while halted", rig.state()["contexts"]["run"]["lcus"], {0x21: 2})
+    expect("controllers while halted", rig.state()["contexts"]["run"]["lcus"], {(2, 1): (1, 2)})
     host.control(CORE_CPU, 52, struct.pack("<I", 0), b"\x01", bytes(11))
     host.settle()
-    expect("controllers afterwards", rig.state()["contexts"]["run"]["lcus"], {0x21: 2, 0x22: 2})
+    expect("controllers afterwards", rig.state()["contexts"]["run"]["lcus"], {(2, 1): (1, 2), (2, 2): (1, 2)})
 
 
 @check("contexts", needs=_NEEDS, about=("CONTEXT_SWITCH_BREAKPOINT_REACHED", "CONFIG_CONTEXT_SWITCH_BREAKPOINT"))
@@ -321,7 +321,7 @@ def breakpoints(rig: Rig) -> None:
     event = host.notification() or b""
     expect("event and position", (event[16:20].hex(), event[28:].hex()), ("09000000", "00000003000200"))
     expect("status", host.control(CORE_CPU, 53, struct.pack("<I", 4))[-1], 2)
-    expect("controllers", rig.state()["contexts"]["run"]["lcus"], {0x30: 2, 0x31: 2})
+    expect("controllers", rig.state()["contexts"]["run"]["lcus"], {(3, 0): (1, 2), (3, 1): (1, 2)})
     host.control(CORE_CPU, 52, struct.pack("<I", 4), b"\x01", bytes(11))
     host.settle()
     expect("controllers afterwards", len(rig.state()["contexts"]["run"]["lcus"]), 4)
@@ -431,7 +431,7 @@ def caches(rig: Rig) -> None:
     expect("ports", run["ports"], {(False, 5): (18, 0, 512), (True, 6): (3, 0, 512)})
     host.control(CORE_CPU, 79)
     host.settle()
-    expect("controllers afterwards", rig.state()["contexts"]["run"]["lcus"], {0x15: 2})
+    expect("controllers afterwards", rig.state()["contexts"]["run"]["lcus"], {(1, 5): (1, 2)})
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -457,6 +457,24 @@ def actions_that_check_channels(rig: Rig) -> None:
         expect_true(f"action {number} on engine 1", failure(rig, action(number, payload)))
 
 
+@check("contexts", needs=_NEEDS, about=("PAUSE_VDMA_CHANNEL", "RESUME_VDMA_CHANNEL", "pause", "channel"))
+def pausing(rig: Rig) -> None:
+    """38 makes the control byte 3, 39 makes it 1 (driver.md 6.1)."""
+    rig.bind(reverse)
+    host = RawHost(rig.open_function())
+    network = Network(host, SILICON, count=8)
+    network.start(after=action(38, b"\x01\x01") + action(44) + action(39, b"\x01\x01"))
+    network.output.hand_over(2)
+    network.input.send(frame(0))
+    host.settle()
+    network.input.send(frame(1))
+    host.settle()
+    expect("paused after the batch", (host.registers(1)[0] & 0xFF, network.input.processed), (3, 1))
+    host.control(CORE_CPU, 52, struct.pack("<I", 0), b"\x01", bytes(11))
+    host.settle()
+    expect("resumed", (host.registers(1)[0] & 0xFF, network.input.processed), (1, 2))
+
+
 @check("contexts", needs=_NEEDS, about=("BATCH_SWITCHING", "context_type"))
 def batch_switching_is_not_run_at_first(rig: Rig) -> None:
     """ENABLED runs ACTIVATION, PRELIMINARY and the dynamic contexts, not BATCH_SWITCHING (context-switch.md 15)."""
@@ -465,7 +483,11 @@ def batch_switching_is_not_run_at_first(rig: Rig) -> None:
     configure(host, [*lists, (DYNAMIC, action(3, b"\x41\0") + _PARK)])
     enable(host)
     host.settle()
-    expect("controllers", rig.state()["contexts"]["run"]["lcus"], {0x43: 2, 0x40: 2, 0x41: 2})
+    expect("controllers", rig.state()["contexts"]["run"]["lcus"], dict.fromkeys(((4, n) for n in (3, 0, 1)), (1, 2)))
     enable(host, 0, 2)
     host.settle()
-    expect("after a fast switch", rig.state()["contexts"]["run"]["lcus"], {0x43: 2, 0x40: 2, 0x41: 2, 0x42: 2})
+    expect(
+        "after a fast switch",
+        rig.state()["contexts"]["run"]["lcus"],
+        dict.fromkeys(((4, n) for n in (3, 0, 1, 2)), (1, 2)),
+    )

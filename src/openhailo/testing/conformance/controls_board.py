@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from functools import partial
 
 from openhailo.driver.results import PowerSample, PowerStatistics, SensorSection, UserConfigInfo
@@ -13,6 +14,7 @@ from openhailo.testing.rig import Rig
 from .boot import USER_CONFIG, image_file
 from .controls_device import received
 from .raw.exchange import unhex
+from .raw.host import RawHost, message
 
 _AUTO = 0x7FFFFFFF
 
@@ -71,12 +73,11 @@ def power_statistics(rig: Rig) -> None:
 def user_configuration(rig: Rig) -> None:
     """Written, examined, read back, erased (control-protocol.md 10)."""
     client = rig.client
-    value = bytes(range(256)) * 5
-    entry = unhex("0000 0300") + len(value).to_bytes(4, "little") + value
-    blob = USER_CONFIG[:8] + b"\2\0\0\0" + USER_CONFIG[12:] + entry
+    names = b"".join(unhex("0100 0000 20000000") + bytes([number] * 32) for number in range(30))
+    blob = USER_CONFIG[:8] + b"\x1f\0\0\0" + USER_CONFIG[12:] + names
     client.write_user_config(blob)
     received(rig, "WRITE_USER_CONFIG", {"address": 1024, "data": blob[1024:]})
-    expect("header", client.examine_user_config(), UserConfigInfo(0, 2, len(blob)))
+    expect("header", client.examine_user_config(), UserConfigInfo(0, 31, len(blob)))
     expect("user configuration", client.read_user_config(), blob)
     received(rig, "READ_USER_CONFIG", {"address": 1024, "data_count": len(blob) - 1024})
     client.erase_user_config()
@@ -102,6 +103,46 @@ def foreign_user_configuration(rig: Rig) -> None:
         expect(f"module of {what}", error.minor >> 16, 0x4006 if minor is None else minor >> 16)
     client.write_user_config(USER_CONFIG)
     expect("the good one", client.examine_user_config(), UserConfigInfo(0, 1, 24))
+
+
+#: Every setting of the user configuration: category, and bytes of the entries from 0 on (control-protocol.md 10).
+SETTINGS: tuple[tuple[int, tuple[int, ...]], ...] = (
+    (0, (1, 6, 4, 4, 4, 1)),
+    (1, (32, 1, 4, 1, 4, 1, 4, 1, 1, 1, 1, 1, 1, 1, 4, 4, 1, 1, 1, 1, 1, 1, 1, 1)),
+    (2, (2,)),
+    (3, (2, 2, 4, 1)),
+    (4, (1, 1, 4)),
+)
+
+
+def _setting(category: int, entry: int, size_bytes: int) -> bytes:
+    """Return a configuration with one entry."""
+    return USER_CONFIG[:12] + struct.pack("<HHI", category, entry, size_bytes) + bytes(size_bytes)
+
+
+@check("controls", needs=("function", "state"), about=["user_config", "user_config_entry", "entries"])
+def every_setting(rig: Rig) -> None:
+    """Each entry has its size; unknown categories and entries, and other sizes, are refused with their statuses."""
+    host = RawHost(rig.open_function())
+    cases = [(_setting(c, e, size), 0) for c, sizes in SETTINGS for e, size in enumerate(sizes)]
+    cases += [(_setting(c, e, size + 1), 0x40060006) for c, sizes in SETTINGS for e, size in enumerate(sizes)]
+    cases += [(_setting(c, len(sizes), 1), 0x40060005) for c, sizes in SETTINGS]
+    cases += [(_setting(5, 0, 1), 0x40060004), (_setting(0x100, 0, 1), 0x40060004), (_setting(1, 0x600, 4), 0x40060005)]
+    for blob, minor in cases:
+        host.control(0, 20)
+        host.control(0, 21, bytes(4), blob)
+        answer = host.ask(0, message(18)) or b""
+        expect(f"minor status of {blob[12:20].hex()}", int.from_bytes(answer[20:24], "big"), minor)
+
+
+@check("controls", needs=("fresh",), about=["EXAMINE_USER_CONFIG"])
+def user_configuration_from_bytes(rig: Rig) -> None:
+    """Version, entries and size from their own bytes."""
+    answer = unhex(
+        "00000002 00000001 00*4 00000012 00*8 00000003 00000004 01020304 00000004 05060708 00000004 090a0b0c"
+    )
+    with rig.fresh(answers={18: [answer]}) as other:
+        expect("header", other.client.examine_user_config(), UserConfigInfo(0x01020304, 0x05060708, 0x090A0B0C))
 
 
 @check("controls", needs=("state",), about=["READ_BOARD_CONFIG", "WRITE_BOARD_CONFIG", "board_config_bytes"])
@@ -185,6 +226,8 @@ def sensor_sections(rig: Rig) -> None:
     sections = client.sensor_sections()
     expect("sections", len(sections), 8)
     expect("section 7", sections[7], SensorSection(2, 1500, 30, False, False, 1080, 1920, 60, 0, "camera"))
+    client.store_sensor_config(6, b"\1" * 15, name="another")
+    expect("section 6", client.sensor_sections()[6], SensorSection(0, 15, 0, False, True, 0, 0, 0, 0, "another"))
     expect("section 0 is free", (sections[0].is_free, sections[0].name), (True, ""))
     store = partial(client.store_sensor_config, 8, data, name="x")
     expect_error("section 8", ControlFailed, store)
@@ -193,11 +236,11 @@ def sensor_sections(rig: Rig) -> None:
 @check("controls", needs=("fresh",), about=["SENSOR_GET_SECTIONS_INFO"])
 def sensor_section_fields(rig: Rig) -> None:
     """Every member of a section from its own bytes."""
-    first = "01020304 05060708 090a 0b 0c 0d0e 0f10 1112 1314 " + b"name".hex() + " 00*96"
+    first = "01020304 05060708 090a 0b 00 0d0e 0f10 1112 1314 " + b"name".hex() + " 00*96"
     answer = unhex(f"00000002 00000001 00*4 0000001f 00*8 00000001 000003c0 {first} 00*840")
     with rig.fresh(answers={31: [answer]}) as other:
         section = other.client.sensor_sections()[0]
-        wanted = SensorSection(0x04030201, 0x08070605, 0x0A09, True, True, 0x0E0D, 0x100F, 0x1211, 0x1413, "name")
+        wanted = SensorSection(0x04030201, 0x08070605, 0x0A09, True, False, 0x0E0D, 0x100F, 0x1211, 0x1413, "name")
         expect("section", section, wanted)
 
 

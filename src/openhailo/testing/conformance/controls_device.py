@@ -103,6 +103,8 @@ def feature_bits(rig: Rig) -> None:
             else:
                 error = expect_error("power", ControlFailed, other.client.power_measurement)
                 expect("status without the feature", error.major, 0x400300B4)
+    with rig.fresh(firmware={"supported_features": 0xFFFFFFE0}) as other:
+        expect("features nobody knows", other.client.device_information().features, frozenset())
 
 
 @check("controls", needs=("expected",), about=["GET_HW_CONSTS"])

@@ -41,6 +41,9 @@ def headers(rig: Rig) -> None:
     client.set_application_header(HEADER_BYTES)
     received(rig, "CONTEXT_SWITCH_SET_NETWORK_GROUP_HEADER", {"application_header": HEADER})
     expect("main header", client.main_header(), [HEADER, HEADER])
+    external = {**HEADER, "external_action_list_address": 0x01020304}
+    expect_error("an external list", ControlFailed, partial(client.set_application_header, external))
+    received(rig, "CONTEXT_SWITCH_SET_NETWORK_GROUP_HEADER", {"application_header": external})
     client.clear_configured_apps()
     expect("cleared", client.main_header(), [])
 

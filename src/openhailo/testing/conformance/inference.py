@@ -288,6 +288,10 @@ def most_streams(rig: Rig) -> None:
             expect(f"{count} records", len(parse_program(spec, image).io), count)
         else:
             expect_error(f"{count} records", BadProgram, partial(parse_program, spec, image))
+    for size, reason in (((1 << 30) + 1, "a payload of"), (1 << 30, "need")):
+        image = head[:16] + struct.pack("<Q", size) + head[24:] + programs.REVERSE[64:]
+        error = expect_error(f"a payload of {size} bytes", BadProgram, partial(parse_program, spec, image))
+        expect_true(f"{reason!r} in {error}", reason in str(error))
     for more, fits in ((0, True), (4, False), (8, False)):
         parse = partial(parse_program, spec, programs.REVERSE + bytes(more))
         if fits:

@@ -98,8 +98,9 @@ def longest_parameters(rig: Rig) -> None:
     stream = [b"\0", b"\0", bytes(4), b"\0", b"\0", bytes(17)]
     expect("CONFIG_STREAM of 35", _status(host.ask(0, message(3, *stream, bytes(35)))), 0x400300B4)
     expect("CONFIG_STREAM of 36", _status(host.ask(0, message(3, *stream, bytes(36)))), 0x4003001A)
-    board = message(48, bytes(4), bytes(500))
-    expect("WRITE_BOARD_CONFIG of 500", _status(host.ask(0, board)), 0)
+    for size_bytes, refusal in ((500, 0), (1024, 0x401A0005), (1025, _DATA_LENGTH)):
+        board = message(48, bytes(4), bytes(size_bytes))
+        expect(f"WRITE_BOARD_CONFIG of {size_bytes}", _status(host.ask(0, board)), refusal)
 
 
 @check(
@@ -129,11 +130,54 @@ def longest_reads(rig: Rig) -> None:
 @check("mailbox", needs=("link",), about=["max_message_bytes", "request_header"])
 def driver_refuses_impossible_requests(rig: Rig) -> None:
     """Requests below 20 and above 1500 bytes never reach the device."""
+    slave = {"endianness": 0, "slave_address": 1, "register_address_size": 1, "bus_index": 0, "should_hold_bus": 0}
+    for size_bytes, error in ((1442, ControlFailed), (1443, InputError)):
+        write = partial(rig.client.i2c_write, 0, bytes(size_bytes), **{**slave, "bus_index": 9})
+        expect_error(f"{size_bytes} bytes for a slave", error, write)
     for size_bytes in (0, 19, 1501):
         expect_error(f"{size_bytes} bytes", InputError, partial(rig.link.control, bytes(size_bytes), CPU_APP))
     expect("status of an empty request", _status(rig.link.control(bytes(20), CPU_APP)) != 0, True)
     answer = rig.link.control(message(1, _SCRATCH.to_bytes(4, "big"), bytes(1024)), CPU_APP)
     expect("bytes of an answer without parameters", len(answer), 28)
+
+
+@check(
+    "mailbox",
+    needs=("fresh",),
+    about=["max_data_bytes", "READ_MEMORY", "READ_USER_CONFIG", "SENSOR_GET_CONFIG", "READ_BOARD_CONFIG"],
+)
+def driver_refuses_too_much_data(rig: Rig) -> None:
+    """An answer with more than 1024 bytes of data is noticed, whatever was asked for."""
+    for opcode, name in (
+        (2, "READ_MEMORY"),
+        (19, "READ_USER_CONFIG"),
+        (27, "SENSOR_GET_CONFIG"),
+        (47, "READ_BOARD_CONFIG"),
+    ):
+        for size_bytes, fits in ((1024, True), (1025, False)):
+            head = f"00000002 00000001 00*4 {opcode:08x} 00*8 00000001 {size_bytes:08x} 55*{size_bytes}"
+            with rig.fresh(answers={opcode: [unhex(head)]}) as other:
+                names = ("section_index", "offset", "data_size") if opcode == 27 else ("address", "data_count")
+                call = partial(other.client.call, name, **dict.fromkeys(names, 0))
+                if fits:
+                    expect(f"{name} of {size_bytes}", call()["data"], b"\x55" * size_bytes)
+                else:
+                    expect_error(f"{name} of {size_bytes}", MalformedReply, call)
+
+
+@check("mailbox", needs=("link",), about=["SWITCH_APPLICATION", "GET_SOC_ID", "SIGNAL_DRIVER_DOWN", "cpu"])
+def obsolete_controls(rig: Rig) -> None:
+    """Each keeps its number and its processor (control-protocol.md 4)."""
+    for opcode, name in (
+        (45, "SWITCH_APPLICATION"),
+        (49, "GET_SOC_ID"),
+        (75, "SIGNAL_DRIVER_DOWN"),
+        (76, "CONTEXT_SWITCH_INIT_CACHE_INFO"),
+        (77, "CONTEXT_SWITCH_GET_CACHE_INFO"),
+        (78, "CONTEXT_SWITCH_UPDATE_CACHE_READ_OFFSET"),
+    ):
+        error = expect_error(name, ControlFailed, partial(rig.client.call, name))
+        expect(f"opcode and status of {name}", (error.opcode, error.major), (opcode, 0x4003000F))
 
 
 @check("mailbox", needs=("link",), about=["ControlFailed", "status_names"])

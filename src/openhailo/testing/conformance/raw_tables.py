@@ -61,7 +61,8 @@ def every_action_is_understood(rig: Rig) -> None:
 def blocks_are_unfolded(rig: Rig) -> None:
     """A repeated block of two of every type that has a payload; of those that must not be folded, a refusal."""
     host = RawHost(rig.open_function())
-    rows = [row for row in actions.ACTIONS if row.payload]
+    nested = actions.Action(24, "REPEATED_ACTION", b"\x02\0\x03", {})
+    rows = [*(row for row in actions.ACTIONS if row.payload), nested]
     lists = [(DYNAMIC, action(24, bytes([2, 0, row.number]), row.payload, row.payload[::-1])) for row in rows]
     configure(host, [(ACTIVATION, action(30)), *lists], header(dynamic=len(lists)))
     contexts = rig.state()["contexts"]["applications"][0]["contexts"][1:]
@@ -81,9 +82,9 @@ def _event_as_bytes(rig: Rig, *, event: events.Event) -> None:
         seen = host.notification() or b""
         words = [int.from_bytes(seen[at : at + 4], "little") for at in range(0, 28, 4)]
         expect(
-            f"header of {event.name}, without module",
-            words[:3] + words[4:],
-            [0, priority + 1, priority, event.number, event.parameters, len(payload)],
+            f"header of {event.name}",
+            words,
+            [0, priority + 1, priority, event.module, event.number, event.parameters, len(payload)],
         )
         expect(f"payload of {event.name}", seen[28:], payload)
 

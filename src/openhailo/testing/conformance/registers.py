@@ -90,6 +90,34 @@ def windows_translate(rig: Rig) -> None:
             host.bar0.write32(ATR + index * 0x20 + at, value)
 
 
+@check("registers", needs=("function", "state"), about=["config", "ATR", "enable", "log2_size_minus_1", "source_page"])
+def half_programmed_windows(rig: Rig) -> None:
+    """A window is used only when it is on, 4 KiB large, and begins where the access is (driver.md 2.1)."""
+    from openhailo.twin import TwinViolation
+
+    host = RawHost(rig.open_function())
+    for index, good in enumerate(PARAMS):
+        place = ATR + index * 0x20
+        saved = [host.bar0.read32(place + at) for at in (0, 4, 8, 12, 16)]
+        for at, value in ((8, 0x60000), (12, 0), (16, 6)):
+            host.bar0.write32(place + at, value)
+        for param in (good & ~1, good ^ 0x02, good ^ 0x40, good ^ 0x80000000, good ^ 0x4000):
+            host.bar0.write32(place, param)
+            expect_error(f"param 0x{param:X}", TwinViolation, partial(host.bar4.read32, index * 0x1000))
+        for at, value in zip((0, 4, 8, 12, 16), saved, strict=True):
+            host.bar0.write32(place + at, value)
+
+
+@check("registers", needs=("function",), about=["msi_vectors", "pci"])
+def one_message(rig: Rig) -> None:
+    """The MSI capability offers one vector with a 64-bit address (driver.md 10.1)."""
+    config = rig.open_function().config
+    at = config.read(0x34, 1)
+    while at and config.read(at, 1) != 0x05:
+        at = config.read(at + 1, 1)
+    expect("message control", config.read(at + 2, 2) & 0xFF8E, 0x0080)
+
+
 @check("registers", needs=("function",), about=["IMASK_HOST", "ISTATUS_HOST", "config"])
 def mask_is_plain(rig: Rig) -> None:
     """What is written to the mask reads back; zero included."""

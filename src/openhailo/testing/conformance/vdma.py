@@ -62,6 +62,61 @@ def depth_field(rig: Rig) -> None:
 
 
 @check("vdma", needs=_NEEDS, about=_ABOUT)
+def list_address_fields(rig: Rig) -> None:
+    """Bits 16-31 and 32-63 of a list's address, all of them, in both halves."""
+    for address in (0x0000_0000_FFFF_0000, 0xFEDC_BA98_7654_0000, 0x8000_0001_8001_0000):
+        with rig.fresh() as other:
+            host = RawHost(other.open_function())
+            info = buffer(address, 64, 4, 16)
+            configure(host, [(ACTIVATION, action(33, b"\x10", info)), (DYNAMIC, action(21))])
+            expect("status", status_of_enable(host), 0)
+            for device_half in (False, True):
+                words = host.registers(16, device_half=device_half)
+                expect(f"address 0x{address:X}", words[2:], (address & 0xFFFF0000, address >> 32))
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def registers_by_access(rig: Rig) -> None:
+    """The counters are the device's, error and address registers are plain (driver.md 6.1)."""
+    from openhailo.twin import TwinViolation
+
+    host = RawHost(rig.open_function())
+    for channel in (3, 20):
+        at = host.half(channel)
+        expect_error("a write to the counters", TwinViolation, partial(host.bar2.write32, at + 4, 1))
+        expect_error("a write to the device's half", TwinViolation, partial(host.bar2.write32, at ^ 0x10, 1))
+        for place in (at + 8, at + 12):
+            for value in (0x12340055, 0xFFFF00FF, 0):
+                host.bar2.write32(place, value)
+                expect(f"register 0x{place:X}", host.bar2.read32(place), value)
+        for value in (0x00050002, 0x00030800, 0):
+            host.bar2.write32(at, value)
+            expect(f"control of {channel}", host.bar2.read32(at), value)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
+def largest_ring(rig: Rig) -> None:
+    """65536 descriptors: the counters use all 16 bits and come back to 0."""
+    size = 40_000 * 64
+    rig.bind(lambda inputs: {2: bytes(inputs[3][-16:])})
+    host = RawHost(rig.open_function())
+    network = Network(host, SILICON, count=65536, pages=(64, 64), frame_bytes=size, slots=40_000)
+    network.start()
+    network.output.hand_over(3)
+    data = bytes(range(256)) * (size // 256)
+    network.input.memory.view[:size] = data
+    for processed in (40_000, 14_464):
+        network.input.hand_over(40_000)
+        host.settle()
+        expect("counters", host.registers(1)[1], processed << 16 | processed)
+    expect("last bytes", network.output.take(1), data[-16:])
+    network.input.hand_over(25_536)
+    network.input.hand_over(14_464)
+    host.settle()
+    expect("counters of the third", host.registers(1)[1] & 0xFFFF, 54_464)
+
+
+@check("vdma", needs=_NEEDS, about=_ABOUT)
 def every_channel_has_its_registers(rig: Rig) -> None:
     """Channel c lies at c * 0x20; 0-15 move to the device, 16-31 from it; there is no channel 32."""
     for channel in (0, 1, 7, 15, 16, 17, 24, 31):
@@ -129,7 +184,9 @@ def interrupts_follow_the_domain(rig: Rig) -> None:
     """Only a descriptor that asks for it, in the host's domain, interrupts the host (driver.md 6.3)."""
     host, network = _network(rig, count=16)
     network.output.hand_over(8)
-    for number, (control, asks) in enumerate(((0x02, 0), (0x1E, 0), (0x2E, 1), (0x3E, 1), (0x2A, 0), (0x06, 0))):
+    for number, (control, asks) in enumerate(
+        ((0x02, 0), (0x1E, 0), (0x2E, 1), (0x3E, 1), (0x2A, 0), (0x06, 0), (0x26, 1))
+    ):
         for ring, size in ((network.input, 192), (network.output, 16)):
             describe(ring.list, number, ring.memory.iova + number * ring.page, size, control)
         network.input.send(frame(number))
@@ -181,13 +238,15 @@ def high_addresses(rig: Rig) -> None:
     host, network = _network(rig, count=4)
     expect_true("memory above 4 GiB", network.input.memory.iova >> 32)
     network.output.hand_over(3)
-    for slot in range(3):
+    far = [host.function.dma.alloc(4096, alignment=1 << 30) for _ in range(3)]
+    expect_true("an address with bit 31", any(memory.iova & 0x80000000 for memory in far))
+    for slot, memory in enumerate(far):
         at = 0x40 * (1 + 2 * slot)
-        describe(network.input.list, slot, network.input.memory.iova + at, 192)
-        network.input.memory.view[at : at + 192] = frame(slot)
+        describe(network.input.list, slot, memory.iova + at, 192)
+        memory.view[at : at + 192] = frame(slot)
         network.input.hand_over(1)
         host.settle()
-        expect(f"frame at +0x{at:X}", network.output.take(slot), answer_to(frame(slot)))
+        expect(f"frame at 0x{memory.iova + at:X}", network.output.take(slot), answer_to(frame(slot)))
 
 
 #: What is wrong with a descriptor: added to its address, and its size in bytes.
@@ -198,6 +257,7 @@ _FAULTS = (
     ("no bytes", 0, 0),
     ("4097 bytes", 0, 4097),
     ("more bytes than the frame", 0, 193),
+    ("the highest bit of the size", 0, 0x800000 | 192),
 )
 
 
@@ -377,6 +437,26 @@ def driver_reports_errors(rig: Rig) -> None:
     network.send(frame(2))
     events = rig.link.wait_channels(1 << 1, 1.0)
     expect("the bad frame", events, [ChannelEvent(1, 0, ChannelError.ENGINE)])
+    network.stop()
+
+
+@check("vdma", needs=("state", "clock"), about=("ERROR_ADDRESS_MID", "error", "channel"))
+def driver_reads_the_error_byte(rig: Rig) -> None:
+    """Any bit of the low byte is an error, none above it is (driver.md 6.1)."""
+    from .pieces import DriverNetwork
+
+    rig.bind(reverse)
+    network = DriverNetwork(rig, SILICON, count=8)
+    network.start()
+    network.read()
+    chip = rig.twin.chip
+    place = 16 * 0x20 + 0x18
+    word = chip.bar_read(2, place)
+    for bit in range(10):
+        chip.bar_write(2, place, 4, word & 0xFFFF0000 | 1 << bit)
+        wanted = [ChannelEvent(16, 0, ChannelError.ENGINE)] if bit < 8 else []
+        expect(f"events with bit {bit}", rig.link.wait_channels(1 << 16, 0.01), wanted)
+    chip.bar_write(2, place, 4, word)
     network.stop()
 
 

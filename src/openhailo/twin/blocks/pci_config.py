@@ -40,7 +40,6 @@ _FIELDS = (
     (PCIE + 0x2C, 4, 0x0000000E, 0),
     (PCIE + 0x30, 2, 0x0003, 0x0FFF),
     (MSI, 2, 0x05 | PM << 8, 0),
-    (MSI_CONTROL, 2, 0x0080, 0x0071),  # 64-bit address, one vector
     (MSI + 0x04, 4, 0, 0xFFFFFFFC),
     (MSI + 0x08, 4, 0, 0xFFFFFFFF),
     (MSI + 0x0C, 2, 0, 0xFFFF),
@@ -74,7 +73,7 @@ class PciConfigBlock:
         """Back to power-on values: nothing decoded, no bus mastering, MSI off, D0."""
         identity = self._identity
         self._bytes[:] = bytes(SIZE)
-        fixed = (
+        fixed: tuple[tuple[int, int, int, int], ...] = (
             (0x00, 2, identity.vendor_id, 0),
             (0x02, 2, identity.device_id, 0),
             (0x08, 1, identity.revision_id, 0),
@@ -82,14 +81,17 @@ class PciConfigBlock:
             (0x2C, 2, identity.vendor_id, 0),  # subsystem ids: GUESS, no driver uses them (driver.md 12 row 8)
             (0x2E, 2, identity.device_id, 0),
         )
+        vectors = 0x0080 | (identity.msi_vectors - 1).bit_length() << 1  # 64-bit address, log2 of the vectors
+        fixed += ((MSI_CONTROL, 2, vectors, 0x0071),)
         for offset, width, value, mask in (*fixed, *_FIELDS):
             self._bytes[offset : offset + width] = value.to_bytes(width, "little")
             self._writable[offset : offset + width] = mask.to_bytes(width, "little")
-        for bar in identity.bars:  # 64-bit, prefetchable (driver.md 10.1): the upper half is the next BAR
-            at = BAR0 + 4 * bar.index
-            mask = (1 << 64) - bar.size_bytes
-            self._bytes[at : at + 8] = (0xC).to_bytes(8, "little")
-            self._writable[at : at + 8] = mask.to_bytes(8, "little")
+        for bar in identity.bars:  # the upper half of a 64-bit one is the next BAR
+            at, width = BAR0 + 4 * bar.index, 8 if bar.is_64bit else 4
+            kind = (0x4 if bar.is_64bit else 0) | (0x8 if bar.prefetchable else 0)
+            mask = (1 << 8 * width) - bar.size_bytes
+            self._bytes[at : at + width] = kind.to_bytes(width, "little")
+            self._writable[at : at + width] = mask.to_bytes(width, "little")
         self._update()
 
     def read(self, offset: int, width: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from openhailo.spec.layout import Access
 from openhailo.twin.board import Buffer, ChannelFault
 from openhailo.twin.faults import Faults
 from openhailo.twin.hostmem import Bytes, HostMemory
@@ -21,6 +22,8 @@ from .ring import ERRORS
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
 
+#: What a host store to a register of a channel does.
+Store = Callable[[Channel, int], None]
 #: From the host's doorbell write to the engine looking at the ring.
 WORK_DELAY_NS = 500
 
@@ -65,7 +68,7 @@ class VdmaBlock:
         self._work: Callable[[int], None] = lambda _channel: None
         self._run_work = [partial(self._work_due, channel) for channel in self._channels]
 
-    def _lay_out(self) -> tuple[frozenset[int], dict[int, tuple[Channel, Callable[[Channel, int], None] | None]]]:
+    def _lay_out(self) -> tuple[frozenset[int], dict[int, tuple[Channel, Store | None]]]:
         """Return the readable dwords, and per dword of a host half the channel and what a host store does."""
         rules = self._rules
         halves = [
@@ -74,13 +77,25 @@ class VdmaBlock:
         readable = frozenset((half + reg.offset) >> 2 for half in halves for reg in self._block)
         if len(readable) != len(halves) * len(self._block.regs) or max(readable) >= len(self._regs):
             raise ValueError("channel registers overlap or leave the block")
-        decode: dict[int, tuple[Channel, Callable[[Channel, int], None] | None]] = {}
+        decode: dict[int, tuple[Channel, Store | None]] = {}
         for channel in self._channels:
-            decode[channel.control_index] = (channel, self._host_control)
-            decode[channel.position_index] = (channel, None)
-            decode[channel.error_index] = (channel, self._store_error)
-            decode[channel.high_index] = (channel, self._store_high)
+            for name, index, store in (
+                ("CONTROL_AVAIL", channel.control_index, self._host_control),
+                ("PROCESSED_ONGOING", channel.position_index, self._store_plain),
+                ("ERROR_ADDRESS_MID", channel.error_index, self._store_error),
+                ("ADDRESS_HIGH", channel.high_index, self._store_high),
+            ):
+                decode[index] = (channel, self._by_access(self._block[name].access, index, store))
         return readable, decode
+
+    def _by_access(self, access: Access, index: int, store: Store) -> Store | None:
+        """Return what a host store to dword ``index`` does: nothing allowed, ``store``, or clearing by ones."""
+        if access is Access.R:
+            return None
+        return store if access is Access.RW else partial(self._clear_ones, index, store)
+
+    def _clear_ones(self, index: int, store: Store, channel: Channel, value: int) -> None:
+        store(channel, self._regs[index] & ~value)
 
     # --- host side ------------------------------------------------------------------------------------------------
 
@@ -102,6 +117,9 @@ class VdmaBlock:
             shift, mask = 8 * (offset & 3), (1 << 8 * width) - 1
             value = self._regs[offset >> 2] & ~(mask << shift) | (value & mask) << shift
         store(channel, value & 0xFFFFFFFF)
+
+    def _store_plain(self, channel: Channel, value: int) -> None:
+        self._regs[channel.position_index] = value
 
     def _store_error(self, channel: Channel, value: int) -> None:
         self._regs[channel.error_index] = value

@@ -66,10 +66,6 @@ class FirmwareConfig:
     partial_clusters_layout_bitmap: int = 0
     supported_features: int = 0x0000000C  # PCIe and current monitoring
     hw_consts: Mapping[str, int] = field(default_factory=lambda: DEFAULT_HW_CONSTS)
-    orange_threshold_c: int = 104
-    orange_hysteresis_c: int = 99
-    red_threshold_c: int = 120
-    red_hysteresis_c: int = 116
     red_overcurrent_ma: float = 5000.0
     # GUESS: the real levels are not public; four steps between orange and red, clock rates of control-protocol.md 10.
     throttling_levels: tuple[ThrottlingLevel, ...] = (

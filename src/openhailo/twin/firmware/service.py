@@ -176,10 +176,10 @@ class Firmware:
         control = self._board.spec.controls.get(head.opcode)
         if control is None:
             raise Refused("HAILO_CONTROL_STATUS_UNSUPPORTED_OPCODE")
-        if control.obsolete:
-            raise Refused("HAILO_CONTROL_STATUS_UNSUPPORTED_OPCODE", "CONTROL_PROTOCOL_STATUS_OBSOLETE_CONTROL")
         if control.cpu != cpu:
             raise Refused("CONTROL_PROTOCOL_STATUS_INVALID_CPU_ID", "MAILBOX_STATUS_GOT_UNSUPPORTED_CPU_ID")
+        if control.obsolete:
+            raise Refused("HAILO_CONTROL_STATUS_UNSUPPORTED_OPCODE", "CONTROL_PROTOCOL_STATUS_OBSOLETE_CONTROL")
         return control
 
     def _next_scripted(self, opcode: int) -> bytes | None:

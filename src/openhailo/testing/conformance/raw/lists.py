@@ -34,8 +34,17 @@ def buffer(address: int, page: int, count: int, pattern: int, kind: int = 0) -> 
 
 def registers(frame_bytes: int, buffers: int = 1) -> bytes:
     """Return stream registers (context-switch.md 7) for frames of ``frame_bytes``."""
-    row = frame_bytes // buffers
+    row = row_of(frame_bytes) if buffers == 1 else frame_bytes // buffers
+    buffers = frame_bytes // row
     return struct.pack("<HHHHHIHB", row, buffers, row, buffers, 0, 0, 0, 0)
+
+
+def row_of(frame_bytes: int) -> int:
+    """Return the bytes of a row: the frame, cut until it fits 16 bits."""
+    row = frame_bytes
+    while row > 16384:
+        row //= 2
+    return row
 
 
 def header(
@@ -79,13 +88,17 @@ def reset(host: RawHost) -> None:
 class Ring:
     """A boundary channel: a descriptor ring over a buffer of one slot a descriptor."""
 
-    def __init__(self, host: RawHost, channel: int, count: int, page: int, frame_bytes: int) -> None:
+    def __init__(
+        self, host: RawHost, channel: int, count: int, page: int, frame_bytes: int, slots: int | None = None
+    ) -> None:
+        """Describe ``count`` slots; ``slots`` less give memory to the first of them only, used round and round."""
         self.host, self.channel, self.count, self.page, self.frame_bytes = host, channel, count, page, frame_bytes
         self.list = host.ring(count)
-        self.memory = host.function.dma.alloc(max(count * max(page, frame_bytes), 4096))
+        self.memory = host.function.dma.alloc(max((slots or count) * page, frame_bytes, 4096))
         self.next = 0
         for index in range(count):
-            describe(self.list, index, self.memory.iova + index * page, min(frame_bytes, page), HOST_INTERRUPT)
+            at = self.memory.iova + index % (slots or count) * page
+            describe(self.list, index, at, min(frame_bytes, page), HOST_INTERRUPT)
 
     @property
     def info(self) -> bytes:
@@ -163,16 +176,17 @@ class Network:
         pages: tuple[int, int] = (256, 64),
         channels: tuple[int, int] = (1, 16),
         frame_bytes: int = 192,
+        slots: int | None = None,
     ) -> None:
         self.host = host
-        self.input = Ring(host, channels[0], count, pages[0], frame_bytes)
-        self.output = Ring(host, channels[1], count, pages[1], 16)
+        self.input = Ring(host, channels[0], count, pages[0], frame_bytes, slots)
+        self.output = Ring(host, channels[1], min(count, 1024), pages[1], 16)
         self.config = Config(host, 0, 0, [program])
 
     def activation(self) -> bytes:
         """Return the ACTIVATION list."""
         size = self.input.frame_bytes
-        tail = bytes([3, 0]) + struct.pack("<HI", size, size)
+        tail = bytes([3, 0]) + struct.pack("<HI", row_of(size), size)
         return (
             action(30)
             + action(33, bytes([self.output.channel]), self.output.info)

@@ -140,9 +140,11 @@ class Debugger:
         if context.kind == DYNAMIC and run.batch_counter != self._stamp_batch:
             return
         spec = self._parts.spec
-        at = step.offset + spec.action_header["time_stamp"].offset
+        member = spec.action_header["time_stamp"]
         stamp = (self._parts.now_ns() - self._started_ns) // 1000 & 0xFFFFFFFF
-        context.live[at : at + 4] = stamp.to_bytes(4, "little")
+        packed = spec.action_header.pack(time_stamp=stamp)
+        span = slice(member.offset, member.offset + member.size_bytes)
+        context.live[step.offset + span.start : step.offset + span.stop] = packed[span]
         if step.sub >= 0:
             context.live[step.offset + spec.action_header.size + spec.repeated_header["last_executed"].offset] = (
                 step.sub

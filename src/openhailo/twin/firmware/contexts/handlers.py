@@ -91,15 +91,17 @@ def _check_network(run: Run, index: int) -> None:
 
 
 def enable_lcu(run: Run, fields: Fields) -> None:
-    """3, 4, 36: a layer controller runs until its kernel is done this often."""
+    """3, 4, 36: a layer controller runs until its kernel is done this often; 36 keeps the address."""
     _check_network(run, fields["network_index"])
-    default = run.parts.spec.action_rules.lcu_default_kernel_done_count
-    run.lcus[fields["packed_lcu_id"]] = fields.get("kernel_done_count", default)
+    lcu, rules = run.lcu(fields["packed_lcu_id"]), run.parts.spec.action_rules
+    before, _ = run.lcus.get(lcu, (rules.lcu_default_kernel_done_address, 0))
+    address = fields.get("kernel_done_address", before)
+    run.lcus[lcu] = (address, fields.get("kernel_done_count", rules.lcu_default_kernel_done_count))
 
 
 def disable_lcu(run: Run, fields: Fields) -> None:
     """5."""
-    run.lcus.pop(fields["packed_lcu_id"], None)
+    run.lcus.pop(run.lcu(fields["packed_lcu_id"]), None)
 
 
 def trigger_sequencer(run: Run, fields: Fields) -> None:

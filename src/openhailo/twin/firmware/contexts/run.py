@@ -32,6 +32,8 @@ class ConfigChannel:
 class Run:
     """State of the running application; dropped as a whole by RESET.
 
+    ``lcus`` maps (cluster, controller) to (kernel done address, count).
+
     ``ports`` are the streams that the present context has activated, by (is input, stream index); ``boundaries`` the
     channels opened by ACTIVATION, ``internals`` the device-managed ones that are open.
     """
@@ -48,7 +50,7 @@ class Run:
     internals: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     config_channels: dict[int, ConfigChannel] = field(default_factory=dict)
     ports: dict[tuple[bool, int], Port] = field(default_factory=dict)
-    lcus: dict[int, int] = field(default_factory=dict)
+    lcus: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     sequencers: set[int] = field(default_factory=set)
     nms: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ddr_pairs: list[Mapping[str, Any]] = field(default_factory=list)
@@ -79,6 +81,11 @@ class Run:
         if is_input is not None and from_host != is_input:
             raise Refused(_CS + "PCIE_CHANNEL_INDEX_AND_DIRECTION_MISMATCH")
         return fields["channel"]
+
+    def lcu(self, packed: int) -> tuple[int, int]:
+        """Unpack a layer controller's id into (cluster, controller)."""
+        fields = self.parts.spec.packed_lcu.unpack(packed)
+        return fields["cluster"], fields["lcu"]
 
     def open(self, channel: int, buffer: Mapping[str, Any], *, managed: bool) -> None:
         """Start ``channel`` on the descriptor list of a host_buffer_info (context-switch.md 6). Raises `Refused`."""

@@ -54,14 +54,14 @@ class HealthControls:
 
     def _zone_for(self, hottest: float) -> int:
         """Zones rise at the thresholds and fall below the hysteresis thresholds."""
-        config, zone = self._parts.config, self.temperature_zone
-        if hottest >= config.red_threshold_c:
+        rules, zone = self._parts.spec.event_rules, self.temperature_zone
+        if hottest >= rules.red_threshold_c:
             return RED
-        if zone == RED and hottest >= config.red_hysteresis_c:
+        if zone == RED and hottest >= rules.red_hysteresis_c:
             return RED
-        if hottest >= config.orange_threshold_c:
+        if hottest >= rules.orange_threshold_c:
             return ORANGE
-        return ORANGE if zone != GREEN and hottest >= config.orange_hysteresis_c else GREEN
+        return ORANGE if zone != GREEN and hottest >= rules.orange_hysteresis_c else GREEN
 
     def _look_at_temperature(self, ts0: float, ts1: float) -> None:
         zone = self._zone_for(max(ts0, ts1))
@@ -133,7 +133,7 @@ class HealthControls:
 
     def information(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Opcode 62."""
-        config = self._parts.config
+        config, rules = self._parts.config, self._parts.spec.event_rules
         levels = tuple(
             {
                 "temperature_threshold": level.threshold_c,
@@ -152,10 +152,10 @@ class HealthControls:
             "current_temperature_zone": self.temperature_zone,
             "current_temperature_throttling_level": self._level,
             "temperature_throttling_levels": {"levels": levels},
-            "orange_temperature_threshold": config.orange_threshold_c,
-            "orange_hysteresis_temperature_threshold": config.orange_hysteresis_c,
-            "red_temperature_threshold": config.red_threshold_c,
-            "red_hysteresis_temperature_threshold": config.red_hysteresis_c,
+            "orange_temperature_threshold": rules.orange_threshold_c,
+            "orange_hysteresis_temperature_threshold": rules.orange_hysteresis_c,
+            "red_temperature_threshold": rules.red_threshold_c,
+            "red_hysteresis_temperature_threshold": rules.red_hysteresis_c,
             "requested_overcurrent_clock_freq": self._nominal_hz,
             "requested_temperature_clock_freq": self._parts.board.sensors.nn_core_clock_hz
             if throttled

@@ -128,12 +128,25 @@ class StorageControls:
             raise Refused(failed, "USER_CONFIG_INVALID_VERSION")
         at = spec.user_config_header.size
         for _ in range(header["entry_count"]):
-            if at + spec.user_config_entry.size > len(blob):
-                raise Refused(failed, "USER_CONFIG_STATUS_INVALID_ENTRY_SIZE")
-            at += spec.user_config_entry.size + spec.user_config_entry.unpack(blob, at)["entry_size"]
-        if at > len(blob):
-            raise Refused(failed, "USER_CONFIG_STATUS_INVALID_ENTRY_SIZE")
+            at = self._check_entry(blob, at, failed)
         return header, at
+
+    def _check_entry(self, blob: bytearray, at: int, failed: str) -> int:
+        """Return where the entry at ``at`` ends. Raises `Refused`: unknown, of another size, or cut."""
+        layout = self._parts.spec.user_config_entry
+        if at + layout.size > len(blob):
+            raise Refused(failed, "USER_CONFIG_STATUS_INVALID_ENTRY_SIZE")
+        entry = layout.unpack(blob, at)
+        known = [e for e in self._parts.spec.user_config.entries if e.category == entry["category"]]
+        if not known:
+            raise Refused(failed, "USER_CONFIG_STATUS_INVALID_CATEGORY")
+        sizes = [e.size * e.count for e in known if e.entry_id == entry["entry_id"]]
+        if not sizes:
+            raise Refused(failed, "USER_CONFIG_STATUS_INVALID_ENTRY_ID")
+        end = at + layout.size + int(entry["entry_size"])
+        if entry["entry_size"] not in sizes or end > len(blob):
+            raise Refused(failed, "USER_CONFIG_STATUS_INVALID_ENTRY_SIZE")
+        return end
 
     def read_user_config(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Opcode 19."""
