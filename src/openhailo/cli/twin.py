@@ -11,6 +11,8 @@ from openhailo.errors import InputError
 
 from ._output import JsonOption, print_json
 
+ARCHITECTURES = ("hailo8", "hailo8l")
+
 app = typer.Typer(help="The virtual chip's own tools.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -34,6 +36,33 @@ def firmware(
         print_json({"file": output, "size_bytes": len(image), "version": version})
     else:
         typer.echo(f"{output}: {len(image)} bytes, version {version}")
+
+
+@app.command(help="Serve virtual chips as PCI functions for QEMU (vfio-user), one per socket, until Ctrl-C.")
+def serve(
+    socket: Annotated[list[Path], typer.Option("--socket", "-s", help="UNIX socket to listen at; repeatable.")],
+    arch: Annotated[str, typer.Option("--arch", help="hailo8 or hailo8l.")] = ARCHITECTURES[0],
+    firmware: Annotated[
+        str, typer.Option("--firmware", help="Version the firmware reports; by default what the loaded image says.")
+    ] = "",
+    sealed_memory_only: Annotated[
+        bool, typer.Option("--sealed-memory-only", help="Refuse guest memory that the client could shrink.")
+    ] = False,
+) -> None:
+    """Run `openhailo twin serve`."""
+    from ._serve import serve as run
+
+    if arch not in ARCHITECTURES:
+        raise InputError(what="architecture", detail=f"{arch!r} is not {' or '.join(ARCHITECTURES)}")
+    version = parse_version(firmware) if firmware else None
+    example = '-device \'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}\''
+    run(
+        socket,
+        arch,
+        version,
+        sealed_only=sealed_memory_only,
+        ready=[f"serving {arch}; QEMU: {example.format(path)}" for path in socket],
+    )
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
