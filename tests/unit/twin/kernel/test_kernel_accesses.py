@@ -1,4 +1,4 @@
-"""Register accesses of the virtual driver against the recorded ones of the real driver 4.23.0 (traces: `*.bars.txt`)."""
+"""Register accesses of the virtual driver against those of the real driver 4.23.0 (traces: `*.bars.txt`)."""
 
 from __future__ import annotations
 
