@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .surface import SHARES, case_random, load_surface
-from .worker import PATIENCE, Failure, Job, Progress, Result
+from .worker import MOST_FAILURES, PATIENCE, Failure, Job, Progress, Result
 
 #: Inputs after which a worker is replaced, so that no leak of a library passes for one of ours, and none piles up.
 SLICE_INPUTS = 400_000
@@ -47,7 +47,8 @@ class Tally:
     @property
     def unfinished(self) -> bool:
         """More is to be tried."""
-        return self.inputs < self.wanted and self.busy_s < self.seconds and self.crashes < MOST_CRASHES
+        hopeless = self.crashes >= MOST_CRASHES or len(self.failures) >= MOST_FAILURES
+        return self.inputs < self.wanted and self.busy_s < self.seconds and not hopeless
 
     def job(self, seed: int, folder: Path) -> Job:
         """Return the next slice."""
@@ -122,7 +123,7 @@ class Supervisor:
         result = Path(worker.job.result)
         if result.exists():
             self._merge(tally, json.loads(result.read_text()))
-        else:
+        if code:
             self._crashed(tally, "hangs beyond the reach of signals" if stuck else _describe(code))
 
     def _merge(self, tally: Tally, raw: dict[str, object]) -> None:

@@ -34,33 +34,33 @@ class Surface:
     budget_s: float = BUDGET_S
 
 
-#: Surface -> its share of the inputs where a number of them is asked for. Cheap ones get more.
+#: Surface -> its share of the inputs where a number of them is asked for: what matters more, and what costs less.
 SHARES: dict[str, float] = {
     "hef_files": 10,
     "hef_reader": 10,
-    "control_responses": 16,
-    "mailbox_replies": 4,
-    "control_requests": 16,
-    "action_lists": 3,
-    "descriptors": 4,
-    "bar_accesses": 18,
-    "config_space": 10,
+    "control_responses": 15,
+    "mailbox_replies": 5,
+    "control_requests": 20,
+    "action_lists": 4,
+    "descriptors": 6,
+    "bar_accesses": 5,
+    "config_space": 4,
     "hostile_device": 2,
-    "firmware_images": 8,
-    "programs": 1,
-    "models": 0.5,
-    "darknet": 0.5,
-    "calibration": 0.5,
-    "pictures": 2,
+    "firmware_images": 4,
+    "programs": 3,
+    "models": 1,
+    "darknet": 2,
+    "calibration": 1.5,
+    "pictures": 3,
     "settings": 2,
-    "traces": 2,
-    "checkpoints": 0.5,
+    "traces": 1.5,
+    "checkpoints": 1,
 }
 
 
 def load_surface(name: str) -> Surface:
-    """Import the module of a surface, and with it the part of the product that it needs."""
-    surface: Surface = import_module(f"tests.fuzz.surfaces.{name}").SURFACE
+    """Import the module of a surface (with dots: anywhere), and with it the part of the product that it needs."""
+    surface: Surface = import_module(name if "." in name else f"tests.fuzz.surfaces.{name}").SURFACE
     assert surface.name == name
     return surface
 

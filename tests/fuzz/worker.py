@@ -26,6 +26,8 @@ from .surface import Surface, case_random, load_surface
 PATIENCE = 10
 #: A worker that finds this many different failures has said enough.
 MOST_FAILURES = 20
+#: The first cases load what is loaded lazily; so many of them may take this many times the memory.
+_WARM_CASES, _WARM_GAIN = 3, 4
 _PROGRESS = struct.Struct("<4Qd")
 
 
@@ -125,27 +127,30 @@ class Worker:
         self._known: dict[tuple[str, str], Failure] = {}
         self._alarm = Alarm(surface.budget_s)
 
-    def run(self) -> Result:
+    def run(self) -> None:
         """Try cases until the job is done."""
         job, progress = self._job, Progress(Path(self._job.progress))
         end = time.monotonic() + job.seconds
         case, inputs, cases, refused = job.first, 0, 0, 0
-        before = self._limit_memory()
+        self._limit_memory(_WARM_GAIN * self._surface.gain_bytes)
+        before = _peak_bytes()
         while inputs < job.inputs and time.monotonic() < end and len(self._known) < MOST_FAILURES:
             progress.write(case, inputs, cases, refused)
+            if cases == _WARM_CASES:
+                self._limit_memory(self._surface.gain_bytes)
+                before = _peak_bytes()
             count, was_refused = self._try(case)
             inputs, cases, refused, case = inputs + count, cases + 1, refused + was_refused, case + 1
         progress.write(case, inputs, cases, refused)
         self._result.peak_bytes = max(0, _peak_bytes() - before)
-        return self._result
 
-    def _limit_memory(self) -> int:
-        """Bound what this process may get from now on; imports and the seeds are there already."""
+    @staticmethod
+    def _limit_memory(gain_bytes: int) -> None:
+        """Bound what this process may get from now on."""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = used + self._surface.gain_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        return _peak_bytes()
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (used + gain_bytes, most))
 
     def _try(self, number: int) -> tuple[int, bool]:
         """Run one case; return how many inputs it was and whether it was refused."""
@@ -178,6 +183,11 @@ class Worker:
         details = "".join(traceback.format_exception(error))[-6000:]
         self._known[key] = Failure(number, f"{type(error).__name__}: {str(error)[:300]}", where, details)
         self._result.failures.append(self._known[key])
+        self.save()  # a later case may take the process with it
+
+    def save(self) -> None:
+        """Write what is known so far."""
+        Path(self._job.result).write_text(json.dumps(asdict(self._result)))
 
 
 def _peak_bytes() -> int:
@@ -197,16 +207,9 @@ def main() -> None:
     warnings.simplefilter("error", RuntimeWarning)  # numbers that overflow are noticed, not printed
     job = Job(**json.loads(sys.argv[1]))
     surface = load_surface(job.surface)
-    # The first case loads what is loaded lazily, before memory is measured.
-    for number in range(3):
-        try:
-            surface.run(surface.make_case(case_random(job.seed, f"{surface.name}/warm", number)))
-        except surface.refusals:
-            continue
-        except BaseException as error:
-            print(f"warming up: {type(error).__name__}", file=sys.stderr)
-    result = Worker(job, surface).run()
-    Path(job.result).write_text(json.dumps(asdict(result)))
+    worker = Worker(job, surface)
+    worker.run()
+    worker.save()
     sys.stdout.flush()
     os._exit(0)  # whatever the cases left behind is not worth taking apart
 

@@ -34,6 +34,7 @@ DECODERS: Mapping[str, type[Decoder]] = {
 _LEAST = {"iou": 0, "score": 0, "origin": 0, "offset": 0, "landmarks": 0, "fill": 0}
 _MOST = {"iou": 1, "score": 1, "coverage": 1, "fraction": 1, "fill": 255, "bins": 256}
 _MOST_ANY = 1_000_000
+_MAY_BE_EMPTY = frozenset({"outputs"})
 
 T = TypeVar("T")
 
@@ -102,6 +103,8 @@ def _sequence(value: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise InputError(what=name, detail=f"{value!r} is not a list")
     if hints[-1] is Ellipsis:
+        if not value and name not in _MAY_BE_EMPTY:
+            raise InputError(what=name, detail="an empty list")
         hints = (hints[0],) * len(value)
     if len(value) != len(hints):
         raise InputError(what=name, detail=f"{len(hints)} values needed, got {len(value)}")
@@ -110,7 +113,9 @@ def _sequence(value: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
 
 def _number(value: Any, hint: type, name: str) -> int | float:
     allowed = (int,) if hint is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+    # Whole numbers of JSON have no bounds, and are finite without being asked.
+    endless = isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, allowed) or endless:
         raise InputError(what=name, detail=f"{value!r} is not a {'whole ' if hint is int else ''}number")
     least = _LEAST.get(name, 1 if hint is int else math.ulp(0.0))
     most = _MOST.get(name, _MOST_ANY)
@@ -121,8 +126,9 @@ def _number(value: Any, hint: type, name: str) -> int | float:
 
 def _array(value: Any, name: str) -> Any:
     try:
-        array = np.asarray(value, np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(what=name, detail="not a table of numbers") from error
     if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
         raise InputError(what=name, detail=f"shape {array.shape}, needed (N, 4) of finite numbers")

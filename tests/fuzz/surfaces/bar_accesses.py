@@ -30,10 +30,7 @@ def make_case(rng: Random) -> bytes:
 
 def _make_access(rng: Random) -> bytes:
     bar = rng.choice((0, 0, 2, 2, 4, 4, 4))
-    if rng.random() < 0.7:
-        offset = _known_offset(rng, bar)
-    else:
-        offset = rng.randrange(_BARS[bar] + 16)
+    offset = _known_offset(rng, bar) if rng.random() < 0.7 else rng.randrange(_BARS[bar] + 16)
     flags = bar | (_WRITE if rng.random() < 0.6 else 0) | (_STEP if rng.random() < 0.1 else 0)
     if rng.random() < 0.08:
         flags |= rng.choice((_NARROW8, _NARROW16))

@@ -1,4 +1,4 @@
-"""HEF files bent by field and schema, sealed again: `tests.fuzz.hef_reader` with the limits and the count of the others."""
+"""HEF files bent by field and schema and sealed again: `tests.fuzz.hef_reader` under the limits of the others."""
 
 from __future__ import annotations
 

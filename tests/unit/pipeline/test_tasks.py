@@ -147,6 +147,11 @@ GOOD = {"decoder": "yolox", "input_size": [64, 64], "classes": 3}
         ({"decoder": "ssd", "priors": "x"}, "table of numbers"),
         ({"decoder": "ssd", "priors": [[1, 2, 3]]}, "needed"),
         ({"decoder": "classify", "score": 0.5}, "unknown: score"),
+        ({"classes": 10**400}, "outside"),
+        ({"score": 10**400}, "outside"),
+        ({"strides": []}, "empty"),
+        ({"decoder": "ssd", "priors": [[10**400, 0, 0, 0]]}, "table of numbers"),
+        ({"decoder": "ssd", "priors": [[1e300, 0, 0, 0]]}, "finite numbers"),
     ],
 )
 def test_unusable_settings_are_refused(change, message):

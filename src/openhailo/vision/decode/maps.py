@@ -77,7 +77,7 @@ def by_stride(
         if found.shape[:2] not in levels:
             raise ShapeMismatch(
                 name=f"output {i}",
-                expected=next(iter(levels)),
+                expected=next(iter(levels), ()),
                 seen=found.shape[:2],
                 detail=f"grids of strides {list(strides)} at input {input_size}: {list(levels)}",
             )
