@@ -19,7 +19,10 @@ from openhailo.errors import DeviceError, DeviceNotFound
 ENTRY_POINT_GROUP = "openhailo.links"
 
 #: The backends of this package.
-BUILTIN: Mapping[str, str] = {"twin": "openhailo.twin.ports.endpoint:open_endpoint"}
+BUILTIN: Mapping[str, str] = {
+    "twin": "openhailo.twin.ports.endpoint:open_endpoint",
+    "vfio-user": "openhailo.bus.vfio_user:open_endpoint",
+}
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,20 @@ class Struct:
     def __getitem__(self, name: str) -> Member:
         return self.by_name[name]
 
+    @cached_property
+    def compiled(self) -> struct.Struct:
+        """The layout as one format for hot paths, values in declared order; plain members only (``ValueError``)."""
+        text, at = "<", 0
+        for member in self.members:
+            if isinstance(member.type, Struct) or member.count != 1 or member.offset < at:
+                raise ValueError(f"{self.name}.{member.name} is not a plain member in order")
+            code = f"{member.size}s" if member.type == "bytes" else SCALARS[member.type][0]
+            if code.startswith(">"):
+                raise ValueError(f"{self.name}.{member.name} is big endian")
+            text += "x" * (member.offset - at) + code.lstrip("<")
+            at = member.offset + member.size_bytes
+        return struct.Struct(text + "x" * (self.size - at))
+
     def pack(self, **values: Any) -> bytes:
         """Serialise; members left out are zero. Unknown names: ``TypeError``. Out of range: ``ValueError``."""
         unknown = values.keys() - self.by_name.keys()

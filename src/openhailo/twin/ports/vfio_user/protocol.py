@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import struct
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openhailo.spec.layout import SCALARS, Struct
+from openhailo.spec.layout import Struct
 from openhailo.spec.vfio_user import VFIO_USER, Command, MessageFlag, VfioUserRules, VfioUserSpec
 
 log = logging.getLogger("openhailo.twin.vfio_user")
@@ -60,14 +59,7 @@ class Codec:
     """A declared structure as one compiled format; values in the order of declaration."""
 
     def __init__(self, layout: Struct) -> None:
-        text, at = "<", 0
-        for member in layout.members:
-            if isinstance(member.type, Struct) or member.count != 1:
-                raise ValueError(f"{layout.name}.{member.name} is not a plain member")
-            text += "x" * (member.offset - at)
-            text += f"{member.size}s" if member.type == "bytes" else SCALARS[member.type][0][1:]
-            at = member.offset + member.size_bytes
-        compiled = struct.Struct(text + "x" * (layout.size - at))
+        compiled = layout.compiled
         self.name, self.size = layout.name, layout.size
         self.pack = compiled.pack
         self.unpack_from = compiled.unpack_from
