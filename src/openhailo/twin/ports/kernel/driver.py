@@ -109,7 +109,7 @@ class VirtualKernelDriver:
         command = config.read(pci.COMMAND, 2)
         config.write(pci.COMMAND, 2, command | pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
         try:
-            self._set_power(pci.D0)
+            config.write(pci.PMCSR, 2, pci.D0)
             if not self.registers.is_connected():
                 raise failure(errno.ENODEV, "the card does not answer")
             self._activate()
