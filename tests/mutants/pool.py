@@ -15,7 +15,7 @@ from .mutations import Mutant
 
 #: A mutant may bend a size; a worker that asks for more memory than this gets a MemoryError.
 MEMORY_LIMIT_BYTES = 8 << 30
-MUTANT_LIMIT_S = 60.0
+MUTANT_LIMIT_S = 120.0
 
 Work = Callable[[Mutant], Verdict]
 

@@ -8,6 +8,7 @@ from openhailo.testing.check import REGISTRY, Check
 
 #: The modules that declare checks.
 MODULES = (
+    "board",
     "raw_tables",
     "registers",
     "boot",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from functools import partial
 
-from openhailo.driver.link import CPU_APP, CPU_CORE, ChipLink
+from openhailo.driver.link import ChipLink
 from openhailo.errors import BadImage, BootFailed, DeviceLost, DeviceTimeout
 from openhailo.testing.check import check, expect, expect_error, expect_true
 from openhailo.testing.rig import Rig
@@ -361,12 +361,3 @@ def page_follows_read_requests(rig: Rig) -> None:
             at = _capability(RawHost(function), 0x10) + 8
             function.config.write(at, 2, function.config.read(at, 2) & ~0x7000 | code << 12)
             expect(f"largest page with read requests of {128 << code}", other.link.info.desc_max_page_size, page)
-
-
-@check("boot", needs=("link",), about=["IDENTIFY", "CORE_IDENTIFY"])
-def both_processors_answer(rig: Rig) -> None:
-    """The application CPU and the core CPU have the same version."""
-    app, core = rig.client.identify().version, rig.client.core_identify()
-    expect("version of the core CPU", str(core), str(app))
-    expect("who is who", (app.is_core, core.is_core), (False, True))
-    expect("processors", (CPU_APP, CPU_CORE), (0, 1))

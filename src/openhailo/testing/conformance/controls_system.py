@@ -125,7 +125,7 @@ def numbers_from_bytes(rig: Rig) -> None:
         expect("idle time", client.idle_time_ns(), 0x0102030405060708)
 
 
-@check("controls", needs=("link",), about=["APP_PREVIOUS_SYSTEM_STATE", "CORE_PREVIOUS_SYSTEM_STATE"])
+@check("controls", needs=("state",), about=["APP_PREVIOUS_SYSTEM_STATE", "CORE_PREVIOUS_SYSTEM_STATE"])
 def previous_state(rig: Rig) -> None:
     """Both processors answer."""
     expect("clean starts", [rig.client.previous_system_state(cpu) for cpu in (CPU_APP, CPU_CORE)], [0, 0])

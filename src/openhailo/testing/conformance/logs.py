@@ -62,11 +62,3 @@ def driver_distrusts_offsets(rig: Rig) -> None:
             expect("an empty log", link.read_log(CPU_APP), b"")
             window.bar_write(4, APP_LOG + at, 4, value)
             expect_error(f"offset {value}", MalformedReply, partial(link.read_log, CPU_APP))
-
-
-@check("logs", needs=("link",), about=["SET_FW_LOGGER"])
-def logs_can_be_read(rig: Rig) -> None:
-    """Both logs are at most a ring long."""
-    rig.client.set_logger(2, 1)
-    for cpu in (CPU_APP, CPU_CORE):
-        expect("at most a ring", len(rig.link.read_log(cpu)) < _RING, True)

@@ -127,7 +127,7 @@ def longest_reads(rig: Rig) -> None:
 # --- the driver's side --------------------------------------------------------------------------------------------
 
 
-@check("mailbox", needs=("link",), about=["max_message_bytes", "request_header"])
+@check("mailbox", needs=("state",), about=["max_message_bytes", "request_header"])
 def driver_refuses_impossible_requests(rig: Rig) -> None:
     """Requests below 20 and above 1500 bytes never reach the device."""
     slave = {"endianness": 0, "slave_address": 1, "register_address_size": 1, "bus_index": 0, "should_hold_bus": 0}
@@ -165,7 +165,7 @@ def driver_refuses_too_much_data(rig: Rig) -> None:
                     expect_error(f"{name} of {size_bytes}", MalformedReply, call)
 
 
-@check("mailbox", needs=("link",), about=["SWITCH_APPLICATION", "GET_SOC_ID", "SIGNAL_DRIVER_DOWN", "cpu"])
+@check("mailbox", needs=("state",), about=["SWITCH_APPLICATION", "GET_SOC_ID", "SIGNAL_DRIVER_DOWN", "cpu"])
 def obsolete_controls(rig: Rig) -> None:
     """Each keeps its number and its processor (control-protocol.md 4)."""
     for opcode, name in (
@@ -180,7 +180,7 @@ def obsolete_controls(rig: Rig) -> None:
         expect(f"opcode and status of {name}", (error.opcode, error.major), (opcode, 0x4003000F))
 
 
-@check("mailbox", needs=("link",), about=["ControlFailed", "status_names"])
+@check("mailbox", needs=("state",), about=["ControlFailed", "status_names"])
 def refusals_have_names(rig: Rig) -> None:
     """Both status words, and what they are called."""
     error = expect_error("a clock that does not exist", ControlFailed, partial(rig.client.set_clock, 12345))

@@ -169,7 +169,7 @@ def overcurrent(rig: Rig) -> None:
         expect("zone and threshold", tuple(alert.values.values())[:2], (zone, 5000.0))
 
 
-@check("notifications", needs=("link",), about=["D2H_HOST_INFO", "D2H_EVENT_MANAGER_SET_HOST_INFO"])
+@check("notifications", needs=("state",), about=["D2H_HOST_INFO", "D2H_EVENT_MANAGER_SET_HOST_INFO"])
 def host_info_on_request(rig: Rig) -> None:
     """Opcodes 43 and 44 make event 1."""
     rig.client.set_notification_host(1, 0x7F000001, 0x1234)
