@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -21,6 +23,8 @@ Array = npt.NDArray[Any]
 Frame = Mapping[str, Array]
 
 HISTOGRAM_BINS: Final = 2048
+#: Tensors of one frame that are looked at together; ONNX Runtime and NumPy hold a copy each.
+PART_BYTES: Final = 64 << 20
 LEVELS: Final = 256
 #: Shares of the full range that the searches try.
 CANDIDATES: Final = tuple(1.0 - step / 64 for step in range(49))
@@ -34,6 +38,34 @@ def observe(model: onnx.ModelProto, names: Sequence[str], frames: Iterable[Frame
             yield {}
             continue
         yield dict(zip(names, run_session(session, names, frame), strict=True))
+
+
+def observe_in_parts(model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]) -> Iterator[dict[str, Any]]:
+    """As `observe`, but a few of ``names`` at a time: all frames for the first few, then for the next.
+
+    Every tensor of a network at once can be a gigabyte; running the network again costs little beside looking at them.
+    """
+    for part in parts(model, names):
+        yield from observe(model, part, frames)
+
+
+def parts(model: onnx.ModelProto, names: Iterable[str]) -> list[list[str]]:
+    """Divide ``names``, tensors of a static model with inferred shapes, into lists of at most `PART_BYTES` together."""
+    sizes = {value.name: _float_bytes(value) for value in (*model.graph.value_info, *model.graph.output)}
+    divided: list[list[str]] = []
+    room = 0
+    for name in names:
+        size_bytes = sizes.get(name, PART_BYTES)
+        if not divided or size_bytes > room:
+            divided.append([])
+            room = PART_BYTES
+        divided[-1].append(name)
+        room -= size_bytes
+    return divided
+
+
+def _float_bytes(value: onnx.ValueInfoProto) -> int:
+    return 4 * math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
 def run_session(session: Any, names: Sequence[str], frame: Frame) -> list[Array]:
@@ -57,6 +89,8 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.use_deterministic_compute = True
+    # The arena grows to twice what is needed and keeps it.
+    options.enable_cpu_mem_arena = False
     options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(
@@ -104,7 +138,7 @@ def channel_loudness(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the largest absolute value of every channel (axis 1) of tensors ``names`` over the frames."""
     loudness: dict[str, npt.NDArray[np.float64]] = {}
-    for values in observe(model, names, frames):
+    for values in observe_in_parts(model, names, frames):
         for name, value in values.items():
             peak = np.abs(value).max(axis=(0, *range(2, value.ndim))).astype(np.float64)
             loudness[name] = np.maximum(loudness.get(name, peak), peak)
@@ -113,8 +147,8 @@ def channel_loudness(
 
 def _full_ranges(model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]) -> dict[str, Range]:
     ranges: dict[str, Range] = {}
-    for frame, values in zip(frames, observe(model, names, frames), strict=True):
-        for name, value in {**frame, **values}.items():
+    for values in itertools.chain(frames, observe_in_parts(model, names, frames)):
+        for name, value in values.items():
             if not value.size:
                 continue
             low, high = float(value.min()), float(value.max())
@@ -132,7 +166,7 @@ def _histograms(
     counts = {
         name: np.zeros(HISTOGRAM_BINS, np.int64) for name in names if name in full and full[name][0] < full[name][1]
     }
-    for values in observe(model, list(counts), frames):
+    for values in observe_in_parts(model, list(counts), frames):
         for name, value in values.items():
             low, high = full[name]
             position = (value.ravel() - np.float32(low)) * np.float32(HISTOGRAM_BINS / (high - low))

@@ -18,7 +18,7 @@ from .estimate import estimate
 from .lower import Frame, Lowered, layer_name
 from .passes.device_io import Quantization
 from .passes.graph import GraphIndex
-from .ranges import observe, open_session, run_session
+from .ranges import observe, open_session, parts, run_session
 from .tensors import TensorSpec
 
 #: The figures settle quickly; every frame costs two runs with all tensors kept.
@@ -128,13 +128,15 @@ def layer_sqnr(float_model: onnx.ModelProto, qdq: onnx.ModelProto, frames: Seque
     if not quantizers:
         return {}
     signal, noise = dict.fromkeys(quantizers, 0.0), dict.fromkeys(quantizers, 0.0)
-    exact = observe(float_model, list(quantizers), frames)
-    rough = observe(qdq, [tensor for tensor, _ in quantizers.values()], frames)
-    for expected, seen in zip(exact, rough, strict=True):
-        for name, (tensor, quantization) in quantizers.items():
-            error = dequantize(seen[tensor], quantization) - expected[name]
-            signal[name] += float(np.square(expected[name], dtype=np.float64).sum())
-            noise[name] += float(np.square(error, dtype=np.float64).sum())
+    for part in parts(float_model, quantizers):
+        exact = observe(float_model, part, frames)
+        rough = observe(qdq, [quantizers[name][0] for name in part], frames)
+        for expected, seen in zip(exact, rough, strict=True):
+            for name in part:
+                tensor, quantization = quantizers[name]
+                error = dequantize(seen[tensor], quantization) - expected[name]
+                signal[name] += float(np.square(expected[name], dtype=np.float64).sum())
+                noise[name] += float(np.square(error, dtype=np.float64).sum())
     return {name: _decibels(signal[name], noise[name]) for name in quantizers}
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from compiler_graphs import Builder
+from onnx import TensorProto, helper
 
+from openhailo.compiler import ranges as module
 from openhailo.compiler.passes.graph import infer_shapes
 from openhailo.compiler.quantize import quantize_range
 from openhailo.compiler.ranges import collect_ranges
@@ -98,3 +100,22 @@ def test_quantized_range_contains_zero_exactly(low, high):
     assert 0 <= zero <= 255
     assert (0 - zero) * scale <= min(low, 0) + scale / 2
     assert (255 - zero) * scale >= max(high, 0) - scale / 2
+
+
+def test_tensors_are_divided_by_size(monkeypatch):
+    """Every tensor in one part, in order; none above the limit unless it is alone."""
+    monkeypatch.setattr(module, "PART_BYTES", 100)
+    values = {"a": 10, "b": 15, "c": 1, "d": 30, "e": 5}
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in values.items()]
+    model = helper.make_model(helper.make_graph([], "sizes", [], [], value_info=info))
+    assert module.parts(model, [*values, "unknown"]) == [["a", "b"], ["c"], ["d"], ["e"], ["unknown"]]
+    assert module.parts(model, []) == []
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy"])
+def test_parts_change_nothing(monkeypatch, method):
+    model, data = chain(), frames()
+    whole = collect_ranges(model, data, method=method)
+    monkeypatch.setattr(module, "PART_BYTES", 1)
+    assert len(module.parts(model, ["relu", "neg", "out"])) == 3
+    assert collect_ranges(model, data, method=method) == whole
