@@ -101,6 +101,16 @@ def test_last_close_switches_off(client, make_open):
     assert make_open(client).call("PROPERTIES")[1][22] == 1
 
 
+def test_close_interrupted_by_a_signal(client):
+    if client.family == "A":
+        fails(errno.EINTR, client.file.close_interrupted)
+        assert client.driver.files == [client.file]
+    else:
+        client.file.close_interrupted()
+        assert client.driver.files == []
+    fails(errno.EBADF, client.call, "INFO")
+
+
 # --- controls ---------------------------------------------------------------------------------------------------------
 
 

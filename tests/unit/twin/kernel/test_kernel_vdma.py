@@ -125,6 +125,24 @@ def test_batches(make_client, make_memory, release):
     assert (list_words[:6, 1] - list_words[0, 1]).tolist() == [0, 512, 1024, 1536, 2048, 2560]
 
 
+def test_endless_batch(make_client, make_memory):
+    client = make_client("4.21.0")
+    handle, _ = client.create(16, 512)
+    buffer = client.map(make_memory(4096), 4096)
+    with pytest.raises(TwinViolation):
+        client.program(buffer, 512, handle, bind=False, batch=0xFFFFFFFF)
+    fails(errno.EFAULT, client.program, buffer, 512, handle, batch=0xFFFFFFFF)
+
+
+def test_list_of_no_descriptors(client, make_ring):
+    ring = make_ring(client, 2)
+    handle, _ = client.create(0, 512)
+    span = (ring.buffer, ring.memory.address, 0, 512)
+    with pytest.raises(TwinViolation):
+        client.launch(2, handle, 0, [span])
+    fails(bind_errno(client), client.program, ring.buffer, 512, handle)
+
+
 def test_strides(make_client, make_memory):
     client = make_client("4.22.0")
     handle, iova = client.create(16, 512)

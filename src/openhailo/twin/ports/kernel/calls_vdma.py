@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from openhailo.bus.protocols import DmaDirection
+from openhailo.twin.violation import TwinViolation
 
 from .channels import CHANNELS, ChannelReport
 from .descriptors import Span, program
@@ -25,6 +26,8 @@ NOT_ACTIVE, WITH_ERROR, MAX_COUNT = 0xFF, 0xFE, 0xFF
 USER_POINTER, DMABUF = 0, 1
 MAX_LIST = 0x8000_0000
 LAST_DIRECTION = 2
+#: More descriptors than any list has (driver.md 6.4); no fact says what the driver does with a longer batch.
+MAX_BATCH = 65536
 
 
 # --- buffers ----------------------------------------------------------------------------------------------------------
@@ -146,6 +149,8 @@ def _program_batch(
         total += count
         if count == 0:
             break
+        if total > MAX_BATCH:
+            raise TwinViolation(f"a batch of {batch} transfers overwrites its own descriptors")
         start = (start + count) % descriptors.count
         offset += count * descriptors.page_size
     return total

@@ -131,6 +131,10 @@ class Channels:
         num available moves all the same, and the result is negative (driver.md 8.1 row 14). Raises `OSError`.
         """
         state = self.states[channel]
+        if not descriptors.count:
+            raise TwinViolation(
+                "a list of 0 descriptors is launched: the kernel divides by zero (driver.md 8.1 row 11)"
+            )
         self._check(state, channel, descriptors, start, spans)
         mask, at, dirty = descriptors.mask, start, []
         total = 0

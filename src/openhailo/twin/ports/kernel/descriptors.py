@@ -76,6 +76,7 @@ def _bind(descriptors: DescriptorList, start: int, span: Span, release: Release,
     if span.stride % page and (span.size_bytes % page or span.stride > page):
         raise failure(errno.EINVAL, f"stride {span.stride} with pages of {page} and {span.size_bytes} bytes")
     within = min(span.size_bytes, max(0, span.buffer.size_bytes - span.offset))
+    _check_room(descriptors, start, -(-within // page))
     offsets, sizes = _cut(span.offset, within, page, segment_bytes, span.stride)
     _check_room(descriptors, start, len(sizes))
     if within < span.size_bytes:
