@@ -1,0 +1,527 @@
+"""The link over the kernel driver: a `ChipLink` on one open of ``/dev/hailoN`` (driver.md 7, 11 (a))."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from openhailo.bus.protocols import DeviceFile, DmaDirection
+from openhailo.driver.control import FirmwareClient
+from openhailo.driver.link import (
+    CPU_APP,
+    CPU_CORE,
+    DOMAIN_HOST,
+    DOMAIN_NONE,
+    BufferRange,
+    ChannelError,
+    ChannelEvent,
+    DescriptorList,
+    HostBuffer,
+    LinkInfo,
+    LinkStatistics,
+)
+from openhailo.driver.state import LinkState, StateMachine
+from openhailo.errors import BootFailed, DeviceBusy, DeviceError, DeviceTimeout, InputError, OpenHailoError, StateError
+from openhailo.spec.chip import CHIP, ChipSpec
+from openhailo.spec.enums import ResetType
+from openhailo.spec.ioctl import IoctlRules
+
+from .calls import Calls, find_release, read_version
+from .channels import KernelChannel
+from .inbox import Inbox
+from .lists import KernelDescriptorList
+from .mailbox import KernelMailbox
+from .memory import ContinuousBuffer, KernelBuffer, KernelMemory, flat
+from .waiter import NotificationReader, Waiter
+
+if TYPE_CHECKING:
+    from openhailo.driver.watchdog import Recovery
+
+_log = logging.getLogger(__name__)
+
+#: How long a blocked thread may take to come home; it does not when the card was unplugged (driver.md 8.1 row 36).
+_HOME_S = 2.0
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """How a `KernelLink` behaves.
+
+    ``allow_unknown_driver``: try a 4.x release that is not in the tables with those of the nearest older one.
+    ``exclusive``: own the board from the start, so that others who ask are told and the driver tells the firmware when
+    we leave; without it the board is claimed when memory or channels are first used. ``measure_timestamps``: have the
+    driver note when interrupts come (`KernelLink.read_timestamps`). ``clock`` and ``pause`` are seconds, for tests.
+    """
+
+    allow_unknown_driver: bool = False
+    exclusive: bool = True
+    measure_timestamps: bool = False
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+class _Resources:
+    """Everything that must be given back at the end; knows nothing of the link, so that it can outlive it."""
+
+    def __init__(self, calls: Calls, spec: ChipSpec, options: KernelOptions, allocation_mode: int) -> None:
+        self.calls, self._options = calls, options
+        self.inbox = Inbox(options.clock)
+        self.mailbox = KernelMailbox(calls, spec, options.clock)
+        name = calls.file.name
+        self.channels = [KernelChannel(index, calls, spec, name) for index in range(spec.vdma.channels)]
+        self.memory = KernelMemory(calls, allocation_mode, self.uses)
+        self._lists: dict[int, KernelDescriptorList] = {}
+        self.waiters: list[Waiter] = []
+        self.enabled = 0
+        self.reader = NotificationReader(calls, self.inbox)
+
+    def uses(self, thing: object) -> bool:
+        """Tell whether a running channel needs ``thing``."""
+        return any(channel.enabled and channel.uses(thing) for channel in self.channels)
+
+    def keep_list(self, dlist: KernelDescriptorList) -> None:
+        """Remember a list, to free it at the end."""
+        self._lists[dlist.handle] = dlist
+
+    def release_list(self, dlist: KernelDescriptorList) -> None:
+        """Free a list, now or when its channel is disabled: the driver does not look (driver.md 8.1 row 10)."""
+        if not self.uses(dlist) and self._lists.pop(dlist.handle, None) is not None:
+            dlist.release()
+
+    def sweep(self) -> None:
+        """Free what waited for channels that are disabled now."""
+        for dlist in [dlist for dlist in self._lists.values() if dlist.closed]:
+            self.release_list(dlist)
+        self.memory.sweep()
+
+    def enable(self, bitmap: int) -> None:
+        """Claim channels and wait for them from now on."""
+        behaviour = self.calls.release.behaviour
+        values = {"enable_timestamps_measure": int(self._options.measure_timestamps)}
+        try:
+            self.calls.call(behaviour.enable_ioctl, channels_bitmap_per_engine=(bitmap, 0, 0), **values)
+        except DeviceError as error:
+            if type(error) is not DeviceError:
+                raise
+            # EINVAL: one of them is enabled through another open.
+            raise DeviceBusy(name=self.calls.file.name, detail=f"channels 0x{bitmap:X} have an owner") from error
+        for channel in self._channels_of(bitmap):
+            channel.set_enabled(True)
+        self.inbox.forget(bitmap)
+        self.enabled |= bitmap
+        self.waiters.append(Waiter(self.calls, bitmap, self.channels, self.inbox))
+
+    def disable(self, bitmap: int) -> None:
+        """Release enabled channels; their waiters come home before anything else is freed."""
+        bitmap &= self.enabled
+        if not bitmap:
+            return
+        for waiter in self.waiters:
+            waiter.drop(bitmap)
+        self.enabled &= ~bitmap
+        try:
+            name = self.calls.release.behaviour.disable_ioctl
+            self.calls.call(name, channels_bitmap_per_engine=(bitmap, 0, 0))
+        finally:
+            for waiter in self.waiters:
+                if not waiter.settle(bitmap, _HOME_S):
+                    _log.warning("%s: a thread that waits for channels does not come back", self.calls.file.name)
+            self.waiters = [waiter for waiter in self.waiters if waiter.wanted]
+            for channel in self._channels_of(bitmap):
+                channel.set_enabled(False)
+            self.inbox.forget(bitmap)
+            self._lose_others()
+            self.sweep()
+            self.inbox.wake()
+
+    def _lose_others(self) -> None:
+        """Up to 4.18 disabling one channel makes the driver forget all of them (driver.md 8.1 row 19)."""
+        if not self.calls.release.behaviour.disable_wipes_all:
+            return
+        lost = [c for c in self._channels_of(self.enabled) if c.lose("forgotten by the driver")]
+        self.inbox.post([ChannelEvent(channel.index, 0, ChannelError.INACTIVE) for channel in lost])
+
+    def _channels_of(self, bitmap: int) -> list[KernelChannel]:
+        return [channel for channel in self.channels if bitmap >> channel.index & 1]
+
+    def shut_down(self) -> None:
+        """Give everything back: channels, threads, lists, memory, the open; no step keeps the next from being made.
+
+        Closing the open makes the driver tell the firmware that the host leaves, if the board is ours.
+        """
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: self.disable(self.enabled),
+            self.inbox.close,
+            lambda: self.reader.close(_HOME_S),
+            self._release_lists,
+            self.memory.close,
+            self.calls.file.close,
+        )
+        with contextlib.ExitStack() as stack:
+            for step in reversed(steps):
+                stack.callback(self._try, step)
+
+    def _release_lists(self) -> None:
+        while self._lists:
+            dlist = self._lists.popitem()[1]
+            dlist.closed = True
+            dlist.release()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OpenHailoError, OSError) as error:
+            _log.debug("closing %s: %s", self.calls.file.name, error)
+
+
+class KernelLink:
+    """A chip behind the kernel driver. A context manager; usable at once after construction."""
+
+    def __init__(self, file: DeviceFile, *, spec: ChipSpec = CHIP, options: KernelOptions | None = None) -> None:
+        """Find out the release, claim the board, start listening.
+
+        The link owns ``file`` from now on, also when this raises: `VersionUnsupported`, `DeviceBusy`, `DeviceError`.
+        The firmware was loaded by the driver; if it was not, controls raise `BootFailed`.
+        """
+        self.options = options or KernelOptions()
+        self._spec, self._name = spec, file.name
+        self.states = StateMachine()
+        self._configure_lock = threading.RLock()
+        self.recovery_lock = threading.Lock()
+        self._open, self._owned = True, False
+        self.states.move(LinkState.LOADING)
+        try:
+            version = read_version(file)
+            release = find_release(version, allow_unknown=self.options.allow_unknown_driver)
+            self._calls = Calls(file, release)
+            properties = self._calls.call("QUERY_DEVICE_PROPERTIES")
+            page = self._page_size(properties["desc_max_page_size"])
+            if self.options.exclusive:
+                self._claim()
+        except BaseException:
+            file.close()
+            raise
+        self._resources = _Resources(self._calls, spec, self.options, properties["allocation_mode"])
+        self._finalizer = weakref.finalize(self, self._resources.shut_down)
+        text = ".".join(map(str, version))
+        self.info = LinkInfo("kernel", file.name, driver_version=text, desc_max_page_size=page)
+        self.states.move(LinkState.READY)
+
+    def _page_size(self, reported: int) -> int:
+        """Clamp what the driver reports.
+
+        With 16 or 64 KiB pages (Raspberry Pi 5) it reports more than the hardware takes (driver.md 8.1 row 12); above
+        the kernel's page size short descriptors would appear in the middle of a buffer (row 13).
+        """
+        rules = self._spec.vdma
+        if reported < rules.min_page_size:
+            raise DeviceError(f"{self._name}: the driver allows pages of {reported} bytes only; load it again")
+        return min(reported, rules.max_page_size, mmap.PAGESIZE)
+
+    def _claim(self) -> None:
+        """Own the board: otherwise nobody tells the firmware to stop when we exit (driver.md 8.1 row 33)."""
+        if not self._owned:
+            if self._calls.call("MARK_AS_IN_USE")["in_use"]:
+                raise DeviceBusy(name=self._name, detail="another process runs networks on it")
+            self._owned = True
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> LinkState:
+        """Where the link is in its life."""
+        return self.states.state
+
+    @property
+    def spec(self) -> ChipSpec:
+        """The declaration this link goes by."""
+        return self._spec
+
+    def close(self) -> None:
+        """Leave the chip quiet and free everything. Idempotent."""
+        self._open = False
+        self._finalizer()
+        self.states.move(LinkState.IDLE)
+
+    def __enter__(self) -> Self:
+        """Return the link itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def soft_reset(self) -> None:
+        """Restart the firmware by its own control; all networks and channel state are lost.
+
+        The driver has no request for it (control-protocol.md 7.6), and it is not told: it keeps our open, memory and
+        lists, which is why these stay valid. Closing the open instead would ring the shutdown doorbell at a firmware
+        that boots. Raises `BootFailed`, `DeviceTimeout`, `DeviceLost`; the link is then in state ``ERROR``.
+        """
+        self._require_open("soft reset")
+        self._claim()
+        self.drop_channels()
+        self.states.move(LinkState.LOADING)
+        try:
+            client = FirmwareClient(self, self._spec)
+            client.reset(ResetType.SOFT)
+            self._await_firmware(client)
+        except BaseException:
+            self.states.move(LinkState.ERROR)
+            raise
+        self.states.move(LinkState.READY)
+
+    def _await_firmware(self, client: FirmwareClient) -> None:
+        deadline = self.options.clock() + self._spec.limits.soft_reset_timeout_s
+        while True:
+            with contextlib.suppress(BootFailed, DeviceTimeout):
+                if self.is_firmware_loaded():
+                    client.identify()
+                    return
+            if self.options.clock() >= deadline:
+                raise BootFailed(stage="soft reset", detail="the firmware did not come back; reload hailo_pci")
+            self.options.pause(0.01)
+
+    def is_firmware_loaded(self) -> bool:
+        """Ask the driver whether firmware runs."""
+        return bool(self._calls.call("QUERY_DEVICE_PROPERTIES")["is_fw_loaded"])
+
+    def drop_channels(self) -> None:
+        """Disable every channel."""
+        self.disable_channels(self._resources.enabled)
+
+    def fail(self) -> None:
+        """Go to state ``ERROR``; only `soft_reset`, `recover` and `close` lead out of it."""
+        if self.state is not LinkState.IDLE:
+            self.states.move(LinkState.ERROR)
+
+    def recover(self) -> Recovery:
+        """Bring a stuck chip back (see `openhailo.driver.watchdog.recover`)."""
+        from openhailo.driver.watchdog import recover
+
+        self._require_open("recover")
+        return recover(self)  # type: ignore[arg-type]
+
+    def _require_open(self, what: str) -> None:
+        if not self._open:
+            raise StateError(what=what, state="closed", hint="open the device again")
+
+    # --- controls, notifications, logs --------------------------------------------------------------------------
+
+    def control(self, request: bytes, cpu: int, timeout_s: float = 1.0) -> bytes:
+        """Exchange one control message (see `openhailo.driver.link.ChipLink.control`)."""
+        self._require_open("control")
+        return self._resources.mailbox.exchange(request, cpu, timeout_s)
+
+    def read_notification(self, timeout_s: float) -> bytes | None:
+        """Return the oldest notification's payload, or None after ``timeout_s`` or `wake`."""
+        self._require_open("read_notification")
+        return self._resources.inbox.wait_notification(timeout_s)
+
+    def read_log(self, cpu: int, limit_bytes: int | None = None) -> bytes:
+        """Return and consume the firmware log of ``cpu``, or its first ``limit_bytes``, in pieces of 512 bytes."""
+        self._require_open("read_log")
+        if cpu not in (CPU_APP, CPU_CORE):
+            raise InputError(what="log", detail=f"there is no processor {cpu}; use 0 (application) or 1 (core)")
+        ring = self._spec.mailbox.log_size_bytes - self._spec.log_header.size
+        limit = ring if limit_bytes is None else min(limit_bytes, ring)
+        data = b""
+        while len(data) < limit:
+            want = min(limit - len(data), IoctlRules().max_log_read_bytes)
+            got = self._calls.call("READ_LOG", cpu_id=cpu, buffer_size=want)
+            data += got["buffer"][: min(got["read_bytes"], want)]
+            if got["read_bytes"] < want:
+                break
+        return data
+
+    # --- memory -------------------------------------------------------------------------------------------------
+
+    def alloc_buffer(self, size_bytes: int, direction: DmaDirection) -> KernelBuffer:
+        """Allocate zeroed, page-aligned memory that the chip reaches."""
+        self._require_open("alloc_buffer")
+        self._claim()
+        return self._resources.memory.alloc(size_bytes, direction)
+
+    def map_buffer(self, buffer: memoryview, direction: DmaDirection) -> KernelBuffer:
+        """Make the caller's buffer visible; what cannot be mapped is copied through memory of our own."""
+        self._require_open("map_buffer")
+        self._claim()
+        return self._resources.memory.map(flat(buffer), direction)
+
+    def alloc_continuous(self, size_bytes: int) -> ContinuousBuffer:
+        """Allocate memory that is contiguous on the bus; the caller closes it before the link. Raises `DmaMapError`."""
+        self._require_open("alloc_continuous")
+        self._claim()
+        return ContinuousBuffer(self._calls, size_bytes)
+
+    def sync_buffer(self, buffer: HostBuffer, offset: int, size_bytes: int, to_device: bool) -> None:
+        """Hand a range over to the other side where that is not automatic (driver.md 8.1 row 25)."""
+        self._require_open("sync_buffer")
+        if not isinstance(buffer, KernelBuffer):
+            raise InputError(what="buffer", detail="it belongs to another kind of link")
+        if offset < 0 or size_bytes < 0 or offset + size_bytes > buffer.size_bytes:
+            raise InputError(what="sync", detail=f"{size_bytes} bytes at {offset} leave {buffer.size_bytes} bytes")
+        self._resources.memory.sync(buffer, offset, size_bytes, to_device)
+
+    def create_descriptor_list(self, count: int, page_size: int, *, circular: bool) -> KernelDescriptorList:
+        """Create a list of ``count`` descriptors (driver.md 6.4)."""
+        self._require_open("create_descriptor_list")
+        self._claim()
+        dlist = KernelDescriptorList(
+            self._calls,
+            self._spec,
+            count,
+            page_size,
+            circular=circular,
+            max_page_size=self.info.desc_max_page_size,
+            on_close=self._resources.release_list,
+        )
+        self._resources.keep_list(dlist)
+        return dlist
+
+    def program(
+        self,
+        dlist: DescriptorList,
+        buffer: HostBuffer,
+        *,
+        size_bytes: int,
+        offset: int = 0,
+        starting_desc: int = 0,
+        bind: bool = True,
+        last_domain: int = DOMAIN_NONE,
+        channel: int,
+        batch_size: int = 1,
+    ) -> int:
+        """Point descriptors at a buffer (driver.md 6.5)."""
+        self._require_open("program")
+        self._channel(channel)
+        if not isinstance(dlist, KernelDescriptorList) or not isinstance(buffer, KernelBuffer):
+            raise InputError(what="program", detail="the descriptor list or buffer belongs to another kind of link")
+        return dlist.program(
+            buffer,
+            size_bytes=size_bytes,
+            offset=offset,
+            starting_desc=starting_desc,
+            bind=bind,
+            last_domain=last_domain,
+            channel=channel,
+            batch_size=batch_size,
+        )
+
+    # --- channels -----------------------------------------------------------------------------------------------
+
+    def enable_channels(self, bitmap: int) -> None:
+        """Claim channels. Raises `DeviceBusy` when one is claimed, `InputError` for one that does not exist."""
+        self._require_open("enable_channels")
+        self.states.require("enable_channels", LinkState.READY, LinkState.RUNNING)
+        self._check_bitmap(bitmap)
+        self._claim()
+        with self._configure_lock:
+            if self._resources.enabled & bitmap:
+                raise DeviceBusy(
+                    name=self._name, detail=f"channels 0x{self._resources.enabled & bitmap:X} are enabled already"
+                )
+            if bitmap:
+                self._resources.enable(bitmap)
+                self.states.move(LinkState.RUNNING)
+
+    def disable_channels(self, bitmap: int) -> None:
+        """Forget the channels' transfers and release them; waiters are woken. Idempotent."""
+        self._check_bitmap(bitmap)
+        with self._configure_lock:
+            self._resources.disable(bitmap)
+            if not self._resources.enabled and self.state is LinkState.RUNNING:
+                self.states.move(LinkState.READY)
+        self._resources.inbox.wake()
+
+    def launch(
+        self,
+        channel: int,
+        dlist: DescriptorList,
+        starting_desc: int,
+        buffers: Sequence[BufferRange],
+        *,
+        bind: bool = True,
+        first_domain: int = DOMAIN_NONE,
+        last_domain: int = DOMAIN_HOST,
+    ) -> int:
+        """Start one transfer; return its descriptors (see `openhailo.driver.link.ChipLink.launch`)."""
+        return self.launch_many(
+            channel, dlist, starting_desc, (buffers,), bind=bind, first_domain=first_domain, last_domain=last_domain
+        )
+
+    def launch_many(
+        self,
+        channel: int,
+        dlist: DescriptorList,
+        starting_desc: int,
+        transfers: Sequence[Sequence[BufferRange]],
+        *,
+        bind: bool = True,
+        first_domain: int = DOMAIN_NONE,
+        last_domain: int = DOMAIN_HOST,
+    ) -> int:
+        """Start several transfers (see `openhailo.driver.link.ChipLink.launch_many`), with one request for each.
+
+        All are checked before the first is started; when the driver itself refuses a later one, the channel is unusable
+        until it is disabled and enabled.
+        """
+        target: Any = dlist  # lists of another kind of link are refused where they are first looked at
+        return self._channel(channel).launch(target, starting_desc, transfers, bind, first_domain, last_domain)
+
+    def wait_channels(self, bitmap: int, timeout_s: float) -> list[ChannelEvent]:
+        """Wait for completions or errors on the channels of ``bitmap``; empty after ``timeout_s`` or `wake`."""
+        self._require_open("wait_channels")
+        return self._resources.inbox.wait_channels(bitmap, timeout_s)
+
+    def wake(self) -> None:
+        """Make the waits of other threads return early."""
+        self._resources.inbox.wake()
+
+    def read_timestamps(self, channel: int) -> list[tuple[int, int]]:
+        """Return and forget (time in ns, processed descriptors) of the channel's interrupts, at most 255."""
+        self._require_open("read_timestamps")
+        self._channel(channel)
+        got = self._calls.call("VDMA_INTERRUPTS_READ_TIMESTAMPS", channel_index=channel)
+        kept = got["timestamps"][: got["timestamps_count"]]
+        return [(stamp["timestamp_ns"], stamp["desc_num_processed"]) for stamp in kept]
+
+    def progress(self) -> dict[int, tuple[int, int]]:
+        """Return (transfers in flight, transfers completed since enabling) per enabled channel."""
+        return {c.index: (c.in_flight, c.completed_total) for c in self._resources.channels if c.enabled}
+
+    def statistics(self) -> LinkStatistics:
+        """Return what went over the link so far."""
+        totals = {False: (0, 0), True: (0, 0)}
+        for channel in self._resources.channels:
+            transfers, descriptors = channel.lifetime
+            before = totals[channel.from_device]
+            totals[channel.from_device] = (before[0] + transfers, before[1] + descriptors)
+        return LinkStatistics(
+            controls=self._resources.mailbox.exchanges,
+            transfers_to_device=totals[False][0],
+            transfers_from_device=totals[True][0],
+            descriptors_to_device=totals[False][1],
+            descriptors_from_device=totals[True][1],
+            interrupts=self._resources.inbox.interrupts,
+        )
+
+    def _channel(self, index: int) -> KernelChannel:
+        if not 0 <= index < len(self._resources.channels):
+            raise InputError(what="channel", detail=f"there is no channel {index}")
+        return self._resources.channels[index]
+
+    def _check_bitmap(self, bitmap: int) -> None:
+        channels = len(self._resources.channels)
+        if bitmap < 0 or bitmap >> channels:
+            raise InputError(what="channels", detail=f"bitmap 0x{bitmap:X} has more than {channels} channels")
