@@ -107,6 +107,8 @@ class Connection:
         left = self._device.pump()
         if self._broken is not None:
             self._end(self._broken)
+        elif self._postponed:  # whatever waits in the socket came after it
+            self.step()
         return 0.0 if self._postponed else left
 
     def _end(self, reason: Disconnect) -> None:
