@@ -12,7 +12,6 @@ from tools.report import Row, write_report
 from .supervisor import Supervisor, Tally, clear_folder, plan
 from .surface import SHARES, load_surface
 
-FOLDER = Path("build/fuzz")
 AIM = ">= 1000000 over all surfaces in the long run"
 
 
@@ -21,10 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     if options.input is not None:
         return _replay(options.surface[0], options.input)
-    clear_folder(FOLDER)
+    clear_folder(options.folder)
     tallies = plan(options.surface or list(SHARES), options.seconds, options.inputs)
     started = time.monotonic()
-    Supervisor(options.seed, FOLDER).run(tallies)
+    Supervisor(options.seed, options.folder).run(tallies)
     _print(tallies, time.monotonic() - started, options.seed)
     write_report(options.report, _rows(tallies))
     return int(any(tally.failures for tally in tallies))
@@ -39,6 +38,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--surface", action="append", choices=list(SHARES), help="only this one (repeatable)")
     parser.add_argument("--input", type=Path, help="run one saved input on the one --surface, in this process")
     parser.add_argument("--report", type=Path, default=Path("build/report/fuzz.json"))
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/fuzz"), help="where failing inputs go; emptied first"
+    )
     options = parser.parse_args(arguments)
     if options.input is not None and len(options.surface or ()) != 1:
         parser.error("--input needs the one --surface that it belongs to")

@@ -46,6 +46,8 @@ SHARES: dict[str, float] = {
     "bar_accesses": 5,
     "config_space": 4,
     "hostile_device": 2,
+    "ioctls": 2,
+    "vfio_user": 5,
     "firmware_images": 4,
     "programs": 3,
     "models": 1,
