@@ -9,12 +9,29 @@ import numpy as np
 import pytest
 
 import openhailo
+from openhailo.bus.vfio_user import VfioUserFunction
 from openhailo.errors import DeviceLost, DeviceNotFound
+from openhailo.testing.conformance import load
+from openhailo.testing.rig import FunctionRig
 from openhailo.twin.firmware.image import build_placeholder_image
+
+CAPABILITIES = frozenset({"link", "programs"})
+CHECKS = [one for one in load() if not one.missing(CAPABILITIES)]
+
+
+@pytest.fixture(scope="module")
+def served_for_all(tmp_path_factory):
+    """A socket that serves many tests: each connection finds the card as after power-on."""
+    yield from serve(tmp_path_factory.mktemp("socket"))
 
 
 @pytest.fixture
 def served(tmp_path):
+    """A socket, and the process behind it."""
+    yield from serve(tmp_path)
+
+
+def serve(tmp_path):
     """The socket of a twin that `openhailo twin serve` runs, and the process."""
     path = tmp_path / "chip.sock"
     command = [sys.executable, "-m", "openhailo.cli.main", "twin", "serve", "--socket", str(path)]
@@ -42,6 +59,14 @@ def run(device, nets, inputs, outputs, count):
     for name in outputs:
         seen = got[f"{net.name}/{name}"]
         np.testing.assert_array_equal(seen, want[name].reshape(seen.shape))
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=[one.name for one in CHECKS])
+def test_conformance(served_for_all, one):
+    path, _ = served_for_all
+    with FunctionRig(VfioUserFunction(str(path)), firmware=build_placeholder_image()) as rig:
+        rig.capabilities = CAPABILITIES
+        one.run(rig)
 
 
 def test_boot_identify_and_frames(served, nets):
