@@ -12,6 +12,7 @@ EQUIVALENTS: dict[str, str] = {
     "descriptor.ADDRESS_HIGH access": _MEMORY,
     "descriptor.STATUS access": _MEMORY,
     "pci.bars first two swapped": "the order of the table has no meaning: every row carries its number",
+    "user_config.entries first two swapped": "the order of the table has no meaning: every row carries its numbers",
     "firmware_header.header_version order be32": _ONLY_ZERO,
     "user_config_header.version order be32": _ONLY_ZERO,
     "d2h_event_header.version order be32": "it is always zero, and nobody reads it (control-protocol.md 9.2)",

@@ -17,7 +17,7 @@ from openhailo.testing.check import check, expect, expect_error, expect_true
 from openhailo.testing.rig import Rig
 
 from .raw.exchange import unhex
-from .raw.host import ANSWERED, RESPONSE, RING_APP, RING_CORE, RawHost, message
+from .raw.host import ANSWERED, RESPONSE, RING_APP, RING_CORE, STATUS, RawHost, message
 from .raw.lists import header
 
 _THROTTLING, _HW_CONSTS, _STORE_MEMORY = 64, 72, 1
@@ -38,7 +38,9 @@ def areas_of_a_message(rig: Rig) -> None:
     request = message(_THROTTLING)
     before = host.bar4.read_block(0, 40)
     expect("the request area before", before[:20], bytes(20))
-    expect_true("an answer", host.ask(0, request) is not None)
+    host.send(request, RING_APP)
+    expect_true("a message", host.function.irq.wait(1.0))
+    expect("status", host.bar0.read32(STATUS), ANSWERED)
     expect("length word", host.bar4.read32(RESPONSE + 16), 33)
     expect("opcode of the answer", host.bar4.read_block(RESPONSE + 20, 16).hex()[24:], "00000040")
     expect("request as written", host.bar4.read_block(20, 20), request)

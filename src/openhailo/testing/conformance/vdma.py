@@ -235,18 +235,25 @@ def short_descriptors(rig: Rig) -> None:
 @check("vdma", needs=_NEEDS, about=_ABOUT)
 def high_addresses(rig: Rig) -> None:
     """Bits 6-31 and 32-63 of an address come from their own dwords; the twin's memory lies above 4 GiB."""
-    host, network = _network(rig, count=4)
+    host, network = _network(rig, count=32)
     expect_true("memory above 4 GiB", network.input.memory.iova >> 32)
-    network.output.hand_over(3)
-    far = [host.function.dma.alloc(4096, alignment=1 << 30) for _ in range(3)]
+    network.output.hand_over(9)
+    far = [host.function.dma.alloc(8192, alignment=1 << 30) for _ in range(3)]
     expect_true("an address with bit 31", any(memory.iova & 0x80000000 for memory in far))
-    for slot, memory in enumerate(far):
-        at = 0x40 * (1 + 2 * slot)
-        describe(network.input.list, slot, memory.iova + at, 192)
-        memory.view[at : at + 192] = frame(slot)
-        network.input.hand_over(1)
-        host.settle()
-        expect(f"frame at 0x{memory.iova + at:X}", network.output.take(slot), answer_to(frame(slot)))
+    at = number = 0
+    for pieces in (1, 2, 8):
+        size = 192 // pieces
+        for memory in far:
+            data = frame(number)
+            for piece in range(pieces):
+                place = 0x40 + piece * 0x240
+                memory.view[place : place + size] = data[piece * size : (piece + 1) * size]
+                describe(network.input.list, at % 32, memory.iova + place, size)
+                at += 1
+            network.input.hand_over(pieces)
+            host.settle()
+            expect(f"{pieces} pieces at 0x{memory.iova:X}", network.output.take(number), answer_to(data))
+            number += 1
 
 
 #: What is wrong with a descriptor: added to its address, and its size in bytes.

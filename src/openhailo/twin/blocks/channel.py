@@ -37,6 +37,8 @@ class ChannelLayout:
         self.quiet_mask = 0xFFFFFFFF & ~self.avail.mask
         position = block["PROCESSED_ONGOING"]
         self.processed, self.ongoing = position["num_processed"], position["num_ongoing"]
+        self.processed_lsb, self.processed_mask = self.processed.lsb, self.processed.mask
+        self.ongoing_lsb, self.ongoing_mask = self.ongoing.lsb, self.ongoing.mask
         error = block["ERROR_ADDRESS_MID"]
         self.error, self.address_mid = error["error"], error["address_31_16"]
 
@@ -127,7 +129,8 @@ class Channel:
         self.position = position = (self.position + count) % self.size
         shown = position or self.wrap_value
         layout = self._layout
-        self._regs[self.position_index] = shown << layout.processed.lsb | shown << layout.ongoing.lsb
+        processed = shown << layout.processed_lsb & layout.processed_mask
+        self._regs[self.position_index] = processed | shown << layout.ongoing_lsb & layout.ongoing_mask
 
     # --- the list in host memory ----------------------------------------------------------------------------------
 
