@@ -134,6 +134,10 @@ def test_benchmark_as_json(small_hef: Path) -> None:
     facts = json.loads(run("benchmark", small_hef, "--seconds", "0.2", "--json").stdout)
     assert facts["fps"] > 0
     assert facts["latency_ms"]["p50"] <= facts["latency_ms"]["p99"]
+    stages = {"input transformation", "launch", "device", "output transformation", "rest"}
+    assert facts["single_us"].keys() == facts["batch_us"].keys() == stages
+    assert all(value > 0 for value in (*facts["single_us"].values(), *facts["batch_us"].values()))
+    assert 0 < facts["interrupts_per_frame"] <= 2
 
 
 def test_trace_records_and_prints(small_hef: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -26,6 +26,7 @@ from openhailo.runtime.formats import Array, FormatOrder, FormatType
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
 from openhailo.runtime.session import Session
+from openhailo.runtime.stages import StageTimes
 from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
 from openhailo.runtime.transforms import FramesCopy
 from openhailo.spec.limits import FRAME_TIMEOUT_S, MAX_BATCH_SIZE
@@ -283,6 +284,10 @@ class Network:
         with device.lock:
             device.activate(self)
             return pipeline.submit(job)
+
+    def measure(self) -> AbstractContextManager[StageTimes]:
+        """Add up where calls spend their time while the context is open; it costs nothing otherwise."""
+        return self._require_loaded().measure()
 
     def _job(self, inputs: Any, raw: bool) -> Job:
         arrays, writers, batched = self._gather(inputs)

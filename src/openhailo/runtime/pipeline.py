@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 from openhailo.driver.link import ChannelError, ChannelEvent, ChipLink
 from openhailo.errors import Cancelled, DeviceError, DeviceTimeout
 from openhailo.runtime.formats import Array
+from openhailo.runtime.stages import Stage, StageTimes
 from openhailo.runtime.streams import InputStream, OutputStream
 from openhailo.runtime.transforms import FramesCopy
 
@@ -46,6 +48,11 @@ class Job:
         self.finish = finish
         self.future: Future[Any] | None = None
 
+    def measure(self, times: StageTimes) -> None:
+        """Add the time of the transformations to ``times``."""
+        self.writers = [times.timed(Stage.INPUT, write) for write in self.writers]
+        self.readers = [times.timed(Stage.OUTPUT, read) for read in self.readers]
+
     @property
     def done(self) -> bool:
         """Whether every frame was delivered, or the job failed."""
@@ -69,6 +76,7 @@ class Pipeline:
         describe_failure: Callable[[], str] = str,
     ) -> None:
         self._link, self._name, self._timeout_s = link, name, timeout_s
+        self._times: StageTimes | None = None
         self._describe_failure = describe_failure
         self._inputs, self._outputs = list(inputs), list(outputs)
         self._paired = [output for output in outputs if output.is_paired]
@@ -113,6 +121,22 @@ class Pipeline:
         self._link.wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._timeout_s)
+
+    @contextmanager
+    def measure(self) -> Iterator[StageTimes]:
+        """Add up what stages of calls take until the context ends; jobs that are under way already may be missed."""
+        times = StageTimes()
+        self._watch(times)
+        try:
+            yield times
+        finally:
+            self._watch(None)
+
+    def _watch(self, times: StageTimes | None) -> None:
+        with self._lock:
+            self._times = times
+            for stream in self._streams.values():
+                stream.measure(times)
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -172,6 +196,8 @@ class Pipeline:
     def _enqueue(self, job: Job) -> None:
         if job.count == 0:
             return
+        if self._times is not None:
+            job.measure(self._times)
         self._waiting.append(job)
         self._running.append(job)
         try:
@@ -206,9 +232,12 @@ class Pipeline:
         self._lock.release()
         try:
             begin = time.monotonic()
+            times, wait = self._times, self._link.wait_channels
+            if times is not None:
+                wait = times.timed(Stage.DEVICE, wait)
             for _ in range(_EARLY_RETURNS):
                 left = self._timeout_s - (time.monotonic() - begin)
-                events = self._link.wait_channels(self.bitmap, max(left, 0.0))
+                events = wait(self.bitmap, max(left, 0.0))
                 if events or not self._running or self._stopping:
                     return events
                 if left <= 0:

@@ -12,6 +12,7 @@ from openhailo.driver.link import DOMAIN_HOST, ChipLink, DescriptorList, DmaDire
 from openhailo.runtime.buffers import SlotRing
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array
+from openhailo.runtime.stages import Stage, StageTimes
 from openhailo.runtime.transforms import FramesCopy
 
 #: Frame memory of one stream: large frames get fewer slots than the descriptor ring would take, so that they stay in
@@ -39,7 +40,7 @@ class BoundaryStream:
         self.name, self.channel, self.ring, self.dlist = name, channel, ring, dlist
         self.slots = SlotRing(link, ring.transfer_bytes, slot_count(ring), self.direction)
         self.depth = self.slots.count
-        self._launch_many = link.launch_many
+        self._launch_many = self._unmeasured = link.launch_many
         self._mask = dlist.count - 1
         self.rewind()
 
@@ -59,6 +60,11 @@ class BoundaryStream:
             self.in_flight += run
             count -= run
 
+    def measure(self, times: StageTimes | None) -> None:
+        """Add the time of launches to ``times`` from now on."""
+        launch = self._unmeasured
+        self._launch_many = launch if times is None else times.timed(Stage.LAUNCH, launch)
+
     def close(self) -> None:
         """Give memory and descriptors back; the channel must be disabled. Idempotent."""
         self.slots.close()
@@ -72,7 +78,7 @@ class InputStream(BoundaryStream):
 
     def interrupt_at_start(self) -> None:
         """From now on the host is interrupted when a frame begins as well, as the vendor measures latency."""
-        self._launch_many = partial(self._launch_many, first_domain=DOMAIN_HOST)
+        self._launch_many = self._unmeasured = partial(self._launch_many, first_domain=DOMAIN_HOST)
 
     @property
     def room(self) -> int:
