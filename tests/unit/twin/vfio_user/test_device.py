@@ -56,6 +56,7 @@ def ask(client, request):
 def test_what_qemu_does_at_creation(bench):
     config = bench.connect(negotiate=False).create_device()
     assert config[:4] == bytes.fromhex("601e6428")
+    assert not bench.device.notices.counts
 
 
 def test_a_control_is_answered_with_a_message(bench, client):

@@ -155,7 +155,8 @@ class Connection:
                 raise Refusal(errno.EINVAL, f"flags 0x{header.flags:X}, errno {header.errno} in a command")
             answer = self._carry_out(header, payload, fds)
         except Refusal as refusal:
-            self._notices.add("refused", f"command {header.command}: {refusal}")
+            if not refusal.expected:
+                self._notices.add("refused", f"command {header.command}: {refusal}")
             return b"" if quiet else self._wire.build_error(header, refusal.number)
         return b"" if quiet else self._wire.build_reply(header, answer)
 

@@ -28,7 +28,7 @@ class Vectors:
     def info(self, index: int) -> tuple[int, int]:
         """Return (flags, vectors) of ``index``. Raises `Refusal`: an error keeps QEMU quiet about index 3 (4.5)."""
         if index not in self._counts:
-            raise Refusal(errno.EINVAL, f"no interrupt index {index}")
+            raise Refusal(errno.EINVAL, f"no interrupt index {index}", expected=index == Irq.ERROR)
         return (IrqFlag.EVENTFD | IrqFlag.NO_RESIZE if self._counts[Irq(index)] else 0), self._counts[Irq(index)]
 
     def set(self, flags: int, index: int, start: int, count: int, data: bytes, fds: list[int]) -> None:

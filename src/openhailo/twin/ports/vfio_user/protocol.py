@@ -18,10 +18,10 @@ LOGGED_PER_KIND = 8
 
 
 class Refusal(Exception):
-    """A command that is answered with an error; the connection goes on."""
+    """A command that is answered with an error; the connection goes on. ``expected``: of well-behaved clients too."""
 
-    def __init__(self, number: int, reason: str) -> None:
-        self.number, self.reason = number, reason
+    def __init__(self, number: int, reason: str, *, expected: bool = False) -> None:
+        self.number, self.reason, self.expected = number, reason, expected
         super().__init__(f"{errno.errorcode.get(number, number)}: {reason}")
 
 
