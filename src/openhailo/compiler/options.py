@@ -114,8 +114,8 @@ def _numbers(what: str, value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     try:
         return tuple(float(number) for number in values)
-    except (TypeError, ValueError) as error:
-        raise InputError(what=what, detail=f"{value!r} is not a number or a list of numbers") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(what=what, detail=f"{str(value)[:100]!r} is not a number or a list of numbers") from error
 
 
 def model_metadata(model: onnx.ModelProto) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def model_metadata(model: onnx.ModelProto) -> dict[str, Any]:
             continue
         try:
             metadata[entry.key] = json.loads(entry.value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelInvalid(detail=f"its property {entry.key!r} is not JSON; remove it") from error
     return metadata
 

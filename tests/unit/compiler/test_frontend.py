@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -7,6 +9,7 @@ from compiler_graphs import Builder, small_cnn
 from onnx import TensorProto, helper, numpy_helper
 
 from openhailo.compiler.frontend import load_model
+from openhailo.compiler.options import Options
 from openhailo.compiler.passes.graph import GraphIndex, opset_of
 from openhailo.errors import InputError, ModelInvalid, OpenHailoError, UnsupportedOp
 
@@ -226,3 +229,32 @@ def test_names_that_are_no_text_are_refused(tmp_path, place):
     path.write_bytes(data.replace(place, b"\x80" * len(place)))
     with pytest.raises(ModelInvalid, match="not UTF-8"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mean": 10**400},
+        {"mean": [1e39]},
+        {"std": 1e-30},
+        {"std": [1, 1e39, 1]},
+        {"std": float("nan")},
+        {"color": []},
+        {"color": None},
+        {"mean": {"a": 1}},
+        {"mean": [None]},
+    ],
+    ids=str,
+)
+def test_a_normalization_of_absurd_numbers_is_refused(settings):
+    model = small_cnn()
+    model.metadata_props.add(key="openhailo.preprocess", value=json.dumps(settings))
+    with pytest.raises(InputError):
+        Options().normalization(model)
+
+
+def test_a_property_of_nested_brackets_is_refused():
+    model = small_cnn()
+    model.metadata_props.add(key="openhailo.preprocess", value="[" * 100_000)
+    with pytest.raises(ModelInvalid, match="not JSON"):
+        Options().normalization(model)

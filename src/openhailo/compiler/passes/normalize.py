@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import onnx
@@ -15,6 +15,8 @@ from openhailo.errors import InputError
 from .graph import Array, GraphIndex, attribute, copy_model, rename_tensor, replace_nodes
 
 Color = Literal["rgb", "bgr"]
+#: No normalization of pixels has larger numbers, or divides by smaller ones than its inverse.
+LARGEST: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,15 @@ class Normalization:
     color: Color = "rgb"
 
     def __post_init__(self) -> None:
-        values = (*self.mean, *self.std)
-        if not self.mean or not self.std or not np.isfinite(values).all() or any(value <= 0 for value in self.std):
-            raise InputError(what="normalization", detail=f"mean {self.mean} and std {self.std}: std must be above 0")
-        if self.color not in {"rgb", "bgr"}:
+        fits = all(abs(value) <= LARGEST for value in self.mean) and all(
+            1 / LARGEST <= value <= LARGEST for value in self.std
+        )
+        if not self.mean or not self.std or not fits:
+            raise InputError(
+                what="normalization",
+                detail=f"mean {self.mean} and std {self.std}: std must be above 0, and none beyond {LARGEST:.0e}",
+            )
+        if not isinstance(self.color, str) or self.color not in {"rgb", "bgr"}:
             raise InputError(what="color", detail=f"{self.color!r} is neither 'rgb' nor 'bgr'")
 
     def scale_zero(self) -> tuple[float, int] | None:
