@@ -10,7 +10,8 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,20 @@ class EventLoop:
             self._changed.notify_all()
 
     # --- called by hosts, through the ports ---------------------------------------------------------------------
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """What becomes due in here runs afterwards.
+
+        For accesses that follow each other within microseconds on a real bus, where a process that the scheduler left
+        out for milliseconds must not look like a slow bus to the chip.
+        """
+        with self.lock:
+            before, self._running = self._running, True
+            try:
+                yield
+            finally:
+                self._running = before
 
     def on_access(self, *, reading: bool) -> None:
         """A register is accessed: time passes, what became due runs.

@@ -80,3 +80,14 @@ def test_time_does_not_jump_past_the_end_of_a_wait():
         loop.notify()
     endless.join(30)
     assert not endless.is_alive()
+
+
+def test_hold_keeps_what_is_due():
+    loop, seen = EventLoop(SteppedClock()), []
+    with loop.lock:
+        loop.schedule(500, lambda: seen.append(1))
+    with loop.hold():
+        loop.on_access(reading=False)
+        assert seen == []
+    loop.on_access(reading=False)
+    assert seen == [1]

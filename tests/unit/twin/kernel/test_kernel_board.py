@@ -8,6 +8,8 @@ import struct
 import pytest
 from tests.unit.twin.kernel.calls import fails, watch
 
+from openhailo.twin.clock import SteppedClock
+from openhailo.twin.facade import Twin
 from openhailo.twin.violation import TwinViolation
 
 IMAGE_NAME = "hailo/hailo8_fw.bin"
@@ -354,6 +356,23 @@ def test_loading_again(make_client, release):
     expected = ["boot"] if release < "4.20" else ["boot", "soft_reset", "boot"]
     assert client.twin.firmware.calls == expected
     again.close()
+
+
+def test_a_slow_process_does_not_overwrite_the_window(make_client, release):
+    """The chip boots only after the driver put window 0 back, however long the process was not running (10.3)."""
+    client = make_client(release)
+    client.driver.close()
+    twin = Twin(clock=SteppedClock(), firmware=type(client.twin.firmware))
+
+    def let_time_pass(event):
+        if event.kind == "boot" and event.fields["stage"] == "trigger":
+            twin.chip.clock.advance_to(twin.chip.clock.now_ns() + 10_000_000)
+
+    twin.observe(let_time_pass)
+    driver = type(client.driver)(twin, release)
+    driver.open()
+    assert driver.registers.is_firmware_loaded()
+    driver.close()
 
 
 def test_sysfs(client):

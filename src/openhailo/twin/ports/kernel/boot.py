@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from .registers import ACCESS_BAR, Registers, failure
@@ -81,6 +82,7 @@ class Loader:
         soft_reset: module parameter ``support_soft_reset``.
         jiffies_per_s: the kernel's HZ; some timeouts are counted in it (2.4).
         wait: ``wait(ready, timeout_s)`` blocks until an interrupt made ``ready()`` true; False when it did not.
+        hold: keeps accesses together in the chip's time.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class Loader:
         soft_reset: bool,
         jiffies_per_s: int,
         wait: Callable[[Callable[[], bool], float], bool],
+        hold: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._registers, self._release, self._files = registers, release, files
-        self._soft_reset, self._jiffies_per_s, self._wait = soft_reset, jiffies_per_s, wait
+        self._soft_reset, self._jiffies_per_s, self._wait, self._hold = soft_reset, jiffies_per_s, wait, hold
 
     def load(
         self, rearm: Callable[[], None], boot_done: Callable[[], bool], soft_reset_done: Callable[[], bool]
@@ -111,7 +114,8 @@ class Loader:
             return
         for address, data in blocks:
             self._write(address, data)
-        self._write(TRIGGER, (1).to_bytes(4, "little"))
+        with self._hold():  # the chip boots milliseconds later, not before the window is put back (10.3)
+            self._write(TRIGGER, (1).to_bytes(4, "little"))
         timeout_s = BOOT_TIMEOUT_S
         if self._release.family == "A":
             timeout_s = BOOT_TIMEOUT_JIFFIES / self._jiffies_per_s

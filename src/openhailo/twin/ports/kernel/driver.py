@@ -98,6 +98,7 @@ class VirtualKernelDriver:
             soft_reset=support_soft_reset,
             jiffies_per_s=jiffies_per_s,
             wait=self.wait,
+            hold=self.loop.hold,
         )
         self.function = twin.function()
         self._probe()
