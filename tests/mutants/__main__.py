@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -25,6 +26,7 @@ AIM = 0.95
 def main(argv: list[str] | None = None) -> int:
     """Judge the mutants, write the report, and fail below the aim."""
     options = _parse(argv)
+    logging.disable(logging.CRITICAL)  # a bent chip gives cause for complaints
     judge, golden = Judge(load()), Golden()
     broken = judge.rehearse() + golden.differences(CHIP)
     if broken:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -48,7 +47,6 @@ class Judge:
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = checks
         self._cost: dict[str, float] = {}
-        logging.disable(logging.CRITICAL)
 
     def rehearse(self) -> list[str]:
         """Run everything on healthy twins, twice to measure it warm; return what fails."""
@@ -74,14 +72,25 @@ class Judge:
             build_twin(bent)
         except Exception as error:
             return Verdict(mutant.name, refused=True, reason=f"{type(error).__name__}: {error}")
-        checks = self.order(mutant)
-        for side, setup in (("twin", TwinSetup(spec=bent)), ("driver", TwinSetup(host_spec=bent))):
-            for check in checks:
-                failure = run(check, setup)
-                if failure:
-                    seconds = time.perf_counter() - started
-                    return Verdict(mutant.name, side=side, by=check.name, reason=failure, seconds=seconds)
+        for side, check, setup in self._trials(mutant, bent):
+            failure = run(check, setup)
+            if failure:
+                seconds = time.perf_counter() - started
+                return Verdict(mutant.name, side=side, by=check.name, reason=failure, seconds=seconds)
         return Verdict(mutant.name, seconds=time.perf_counter() - started)
+
+    def _trials(self, mutant: Mutant, bent: ChipSpec) -> Iterator[tuple[str, Check, TwinSetup]]:
+        """Yield what to try: related checks with the twin bent, then with the driver bent, then all others likewise.
+
+        What only the driver reads is found by the second round, which spares it the many checks of the third.
+        """
+        checks = self.order(mutant)
+        related = [check for check in checks if check.about & mutant.tags]
+        others = [check for check in checks if not check.about & mutant.tags]
+        for some in (related, others):
+            for side, setup in (("twin", TwinSetup(spec=bent)), ("driver", TwinSetup(host_spec=bent))):
+                for check in some:
+                    yield side, check, setup
 
 
 def build_twin(spec: ChipSpec) -> None:

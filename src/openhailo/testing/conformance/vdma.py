@@ -27,10 +27,10 @@ def reverse(inputs: Mapping[int, memoryview]) -> dict[int, bytes]:
     return {2: bytes(inputs[3][:16])[::-1]}
 
 
-def _network(rig: Rig, **options: object) -> tuple[RawHost, Network]:
+def _network(rig: Rig, *, count: int) -> tuple[RawHost, Network]:
     rig.bind(reverse)
     host = RawHost(rig.open_function())
-    network = Network(host, SILICON, **options)  # type: ignore[arg-type]
+    network = Network(host, SILICON, count=count)
     network.start()
     return host, network
 
