@@ -40,6 +40,7 @@ class Bench:
         for client in self.clients:
             client.close()
         self.server.close()
+        self.device.close()
 
 
 @pytest.fixture

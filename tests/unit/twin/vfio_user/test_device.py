@@ -362,6 +362,7 @@ def test_unplugged_and_plugged_again(bench, ram, open_fds):
         os.close(eventfd)
         bench.settle()
         assert bench.server.clients == 0
+        assert bench.server._slots == []
         assert bench.device.chip.state.name == "COLD"
         assert len(bench.device.memory) == 0
         assert open_fds() == before

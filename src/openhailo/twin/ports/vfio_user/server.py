@@ -81,7 +81,7 @@ def _remove_stale(path: Path) -> None:
     raise DeviceBusy(name=str(path), detail="another process serves this socket")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     """A device, where clients find it, and the client it has. ``deadline``: when that must have negotiated."""
 
@@ -117,7 +117,7 @@ class Server:
         self._selector.register(slot.listener.sock, selectors.EVENT_READ, partial(self._accept, slot))
 
     def adopt(self, device: ServedDevice, sock: socket.socket) -> None:
-        """Serve ``device`` on ``sock``, which is connected already."""
+        """Serve ``device`` on the connected ``sock`` until that closes; the device stays the caller's."""
         slot = _Slot(device)
         self._slots.append(slot)
         self._connect(slot, sock)
@@ -148,11 +148,11 @@ class Server:
 
     def step(self, timeout_s: float | None = 0.0) -> None:
         """Run the chips, wait at most ``timeout_s`` (None: as long as it takes) for messages, handle some."""
-        waits = [self._attend(slot) for slot in self._slots]
+        waits = [self._attend(slot) for slot in tuple(self._slots)]
         limits = [limit for limit in (*waits, timeout_s) if limit is not None]
         for key, mask in self._selector.select(min(limits) if limits else None):
             key.data(mask)
-        for slot in self._slots:
+        for slot in tuple(self._slots):
             self._attend(slot)
 
     def _attend(self, slot: _Slot) -> float | None:
@@ -214,6 +214,8 @@ class Server:
         if connection.closed:
             self._selector.unregister(connection.sock)
             slot.connection, slot.events = None, 0
+            if slot.listener is None:
+                self._slots.remove(slot)
             return
         events = selectors.EVENT_WRITE if connection.blocked else selectors.EVENT_READ
         if events != slot.events:
