@@ -143,7 +143,10 @@ class Loader:
     # --- what is written, in which order (2.4) --------------------------------------------------------------------
 
     def _one_by_one(self) -> list[tuple[int, bytes]] | None:
-        """4.17 and 4.18: configs first; without a firmware file nothing is loaded and the probe succeeds."""
+        """4.17 and 4.18: configs first; without a firmware file nothing is loaded and the probe succeeds.
+
+        GUESS: EINVAL where a config is too big ("fail" in 2.4).
+        """
         blocks = []
         for address, name in ((BOARD_CONFIG, BOARD_CONFIG_FILE), (FIRMWARE_CONFIG, FIRMWARE_CONFIG_FILE)):
             data = self._files.get(name)
@@ -163,7 +166,7 @@ class Loader:
         ]
 
     def _batch(self) -> list[tuple[int, bytes]]:
-        """4.19 and later: configs last and optional in every way."""
+        """4.19 and later: configs last and optional in every way. GUESS: ENOENT without a firmware file."""
         data = self._files.get(FIRMWARE_FILE)
         if data is None:
             raise failure(errno.ENOENT, f"no {FIRMWARE_FILE}")

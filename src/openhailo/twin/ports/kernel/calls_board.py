@@ -137,7 +137,7 @@ def _bar_memory(driver: VirtualKernelDriver, kind: int, address: int, data: byte
 
 
 def fw_control(file: VirtualDeviceFile, values: Mapping[str, Any], argument: bytearray) -> int:
-    """Send a control and wait for its answer (3); one at a time per board."""
+    """Send a control and wait for its answer (3). GUESS: what lies behind a short answer is left as it was."""
     driver = file.driver
     _take_mailbox(file)
     try:
@@ -203,7 +203,10 @@ def _receive(registers: Registers) -> tuple[bytes, bytes]:
 
 
 def read_notification(file: VirtualDeviceFile, _values: Mapping[str, Any], argument: bytearray) -> int:
-    """Wait for a notification; what piled up is one (4.1)."""
+    """Wait for a notification; what piled up is one (4.1).
+
+    GUESS: "disabled" wins over a waiting notification; behind a short message the cache keeps older bytes.
+    """
     driver = file.driver
     if not file.is_same_process():
         raise failure(errno.EFAULT, "this process has no notification waiter")

@@ -34,7 +34,10 @@ MAX_BATCH = 65536
 
 
 def buffer_map(file: VirtualDeviceFile, values: Mapping[str, Any], argument: bytearray) -> int:
-    """Pin and map a buffer. There are no dma-bufs in one process: every descriptor number is a bad one."""
+    """Pin and map a buffer. There are no dma-bufs in one process: every descriptor number is a bad one.
+
+    GUESS: EINVAL for an empty buffer and for an unknown low-memory handle.
+    """
     if values["data_direction"] > LAST_DIRECTION:
         raise failure(errno.EINVAL, f"direction {values['data_direction']}")
     if values.get("buffer_type", USER_POINTER) != USER_POINTER:
@@ -222,7 +225,7 @@ def _pack_report(family: str, report: ChannelReport) -> bytes:
 
 
 def _status_byte(report: ChannelReport) -> int:
-    """From 4.21 on the count is lost where something is wrong (6.7)."""
+    """From 4.21 on the count is lost where something is wrong (6.7). GUESS: a failed status check alone is an error."""
     if not report.active:
         return NOT_ACTIVE
     return report.completed & MAX_COUNT if report.valid else WITH_ERROR
@@ -232,7 +235,10 @@ def _status_byte(report: ChannelReport) -> int:
 
 
 def launch_transfer(file: VirtualDeviceFile, values: Mapping[str, Any], argument: bytearray) -> int:
-    """Put a transfer into a channel's ring (6.6)."""
+    """Put a transfer into a channel's ring (6.6).
+
+    GUESS: the arguments are checked in this order: channel, list, number of buffers, each buffer.
+    """
     _check_channel(values)
     driver = file.driver
     family, channel = driver.release.family, values["channel_index"]
@@ -287,7 +293,10 @@ def _spans(file: VirtualDeviceFile, values: Mapping[str, Any], channel: int) -> 
 
 
 def _by_handle(file: VirtualDeviceFile, entry: Mapping[str, Any], channel: int) -> tuple[MappedBuffer, int]:
-    """Up to 4.20: a mapping and an offset; the sum of offset and size is not looked at (7.5)."""
+    """Up to 4.20: a mapping and an offset; the sum of offset and size is not looked at (7.5).
+
+    GUESS: EINVAL where the mapping's direction is not the channel's.
+    """
     buffer = file.memory.mapped.get(entry["mapped_buffer_handle"])
     if buffer is None:
         raise failure(errno.EFAULT, f"no mapped buffer has handle {entry['mapped_buffer_handle']}")

@@ -96,7 +96,10 @@ class Channels:
         self._mask_groups()
 
     def disable(self, bitmap: int) -> None:
-        """Disable channels and forget what was in flight; up to 4.18 all channels forget."""
+        """Disable channels and forget what was in flight; up to 4.18 all channels forget.
+
+        GUESS: pending bits are dropped for the given channels only, also up to 4.18 (6.8 does not say).
+        """
         if self._release.family == "A" and bitmap & ~self.enabled:
             raise failure(errno.EINVAL, f"channels 0x{bitmap & ~self.enabled:08X} are not enabled")
         for state in self._chosen(bitmap):
@@ -187,7 +190,10 @@ class Channels:
     # --- completion ---------------------------------------------------------------------------------------------------
 
     def interrupted(self, bitmap: int) -> None:
-        """The interrupt handler saw ``bitmap``: note the time where it is measured, and who has to be told."""
+        """The interrupt handler saw ``bitmap``: note the time where it is measured, and who has to be told.
+
+        GUESS: the counter is noted as the hardware shows it, and a full ring drops the newest (driver.md 6.4, 7.5).
+        """
         for n in range(CHANNELS):
             state = self.states[n]
             if bitmap >> n & 1 and state.enabled and state.measures and len(state.timestamps) < MAX_TIMESTAMPS:
@@ -235,7 +241,10 @@ class Channels:
         return ChannelReport(channel, completed, processed, active, *errors, valid)
 
     def _health(self, channel: int, valid: bool) -> tuple[bool, tuple[int, int]]:
-        """Return whether the channel is active, and its host and device error bytes (6.7)."""
+        """Return whether the channel is active, and its host and device error bytes (6.7).
+
+        GUESS: the order of the reads up to 4.20.1; "active" is control bit 0, as at a launch.
+        """
         registers = self._registers
         active = registers.is_running(channel, host=True)
         if self._sticky:

@@ -23,7 +23,7 @@ from .releases import parse_release
 SHUTDOWN, SHUTDOWN_TIMEOUT_S = 4, 0.005
 #: Largest scatter entry (driver.md 6.4).
 SEGMENT_BYTES = 0x10000
-#: What contiguous memory a machine without an IOMMU has at best: the largest block of the page allocator.
+#: What contiguous memory a machine without an IOMMU has at best: the largest block of the page allocator (GUESS).
 CONTIGUOUS_BYTES = 4 << 20
 
 

@@ -72,7 +72,10 @@ class VirtualDeviceFile:
             raise failure(errno.EINVAL, "the open did not survive the suspend")
 
     def _unknown(self, request: int) -> OSError:
-        """SoC requests exist from 4.18 on and are refused on a Hailo-8; nobody knows the others (7.1, 7.2)."""
+        """SoC requests exist from 4.18 on and are refused on a Hailo-8; nobody knows the others (7.1, 7.2).
+
+        GUESS: the type alone decides, so any number of type 's' is refused.
+        """
         if request >> 8 & 0xFF == SOC_TYPE and self.driver.release.family != "A":
             return failure(errno.EINVAL, "this is not a SoC board")
         return failure(errno.ENOTTY, f"request 0x{request:08X}")
