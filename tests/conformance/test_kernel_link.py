@@ -90,6 +90,24 @@ def test_memory_from_the_driver(release, nets):
         run(device, net, nets, 9)
 
 
+@pytest.mark.parametrize("machine", [{"page_size": 16384}, {"segment_bytes": 4096}, {"force_desc_page_size": 128}])
+def test_other_machines(release, machine, nets):
+    """A Raspberry Pi 5 with 16 KiB pages; memory in single pages; a bus with short read requests."""
+    net = nets.single({"x": (104, 104, 3)}, {"y": (1, 1, 40)})
+    driver = VirtualKernelDriver(Twin(), release=release, **machine)
+    with Device(KernelLink(driver.open()), name="other machine") as device:
+        assert device.link.info.desc_max_page_size == machine.get("force_desc_page_size", 4096)
+        run(device, net, nets, 40)
+
+
+def test_firmware_can_be_restarted(release, nets):
+    net = nets.single({"x": (8, 8, 3)}, {"y": (1, 1, 9)})
+    with opened(release) as device:
+        run(device, net, nets, 3)
+        device.reset()
+        run(device, net, nets, 3)
+
+
 def test_the_board_has_one_owner(release):
     driver = VirtualKernelDriver(Twin(), release=release)
     with KernelLink(driver.open()) as first:

@@ -71,13 +71,14 @@ class KernelOptions:
 class _Resources:
     """Everything that must be given back at the end; knows nothing of the link, so that it can outlive it."""
 
-    def __init__(self, calls: Calls, spec: ChipSpec, options: KernelOptions, allocation_mode: int) -> None:
+    def __init__(self, calls: Calls, spec: ChipSpec, options: KernelOptions, properties: dict[str, Any]) -> None:
         self.calls, self._options = calls, options
         self.inbox = Inbox(options.clock)
         self.mailbox = KernelMailbox(calls, spec, options.clock)
         name = calls.file.name
         self.channels = [KernelChannel(index, calls, spec, name) for index in range(spec.vdma.channels)]
-        self.memory = KernelMemory(calls, allocation_mode, self.uses)
+        page = properties["desc_max_page_size"]
+        self.memory = KernelMemory(calls, properties["allocation_mode"], self.uses, page)
         self._lists: dict[int, KernelDescriptorList] = {}
         self.waiters: list[Waiter] = []
         self.enabled = 0
@@ -209,7 +210,7 @@ class KernelLink:
         except BaseException:
             file.close()
             raise
-        self._resources = _Resources(self._calls, spec, self.options, properties["allocation_mode"])
+        self._resources = _Resources(self._calls, spec, self.options, properties)
         self._finalizer = weakref.finalize(self, self._resources.shut_down)
         text = ".".join(map(str, version))
         self.info = LinkInfo("kernel", file.name, driver_version=text, desc_max_page_size=page)

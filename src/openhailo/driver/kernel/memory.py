@@ -62,7 +62,7 @@ class ContinuousBuffer:
         self._calls, self.size_bytes = calls, size_bytes
         made = calls.call("VDMA_CONTINUOUS_BUFFER_ALLOC", buffer_size=size_bytes)
         self.handle, self.dma_address, self.closed = made["buffer_handle"], made["dma_address"], False
-        self.view = map_handle(calls, self.handle, align_up(size_bytes, mmap.PAGESIZE))[:size_bytes]
+        self.view = map_handle(calls, self.handle, size_bytes)
 
     def close(self) -> None:
         """Free it; the device must not use it any more. Idempotent."""
@@ -78,8 +78,14 @@ class KernelMemory:
     (driver.md 8.1 row 10). ``in_use`` tells whether a transfer in flight names an object.
     """
 
-    def __init__(self, calls: Calls, mode: int, in_use: Callable[[object], bool]) -> None:
+    def __init__(self, calls: Calls, mode: int, in_use: Callable[[object], bool], page_bytes: int) -> None:
+        """Take the allocation mode and the descriptor page that the driver reports.
+
+        That page is never above the kernel's (driver.md 6.4), so memory that is aligned to both is aligned to pages of
+        the machine that the driver runs on.
+        """
         self._calls, self._in_use = calls, in_use
+        self._page = max(page_bytes, mmap.PAGESIZE)
         self._from_driver = mode == AllocationMode.DRIVER
         self._lock = threading.Lock()
         self._live: dict[int, Any] = {}
@@ -93,8 +99,12 @@ class KernelMemory:
         if self._from_driver:
             return self._alloc_low(size_bytes, direction)
         # Shared, because pinned private pages are replaced by copies after a fork (driver.md 8.1 row 9).
-        memory = mmap.mmap(-1, align_up(size_bytes, mmap.PAGESIZE), flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
-        return self._map(memoryview(memory)[:size_bytes], direction, self._none)
+        spare = self._page - mmap.PAGESIZE
+        room = memoryview(
+            mmap.mmap(-1, align_up(size_bytes, self._page) + spare, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        )
+        start = -address_of(room) % self._page
+        return self._map(room[start : start + size_bytes], direction, self._none)
 
     def map(self, view: memoryview, direction: DmaDirection) -> KernelBuffer:
         """Map the caller's memory; what cannot be mapped travels through memory of ours.
@@ -102,7 +112,7 @@ class KernelMemory:
         The driver pins whole pages from the page border on, for writing (driver.md 8.1 rows 7, 8), so memory that
         starts inside a page or is read-only is not for it.
         """
-        if not (self._from_driver or view.readonly or address_of(view) % mmap.PAGESIZE):
+        if not (self._from_driver or view.readonly or address_of(view) % self._page):
             try:
                 return self._map(view, direction, self._none)
             except OpenHailoError:
@@ -151,7 +161,7 @@ class KernelMemory:
         """Memory from the driver, for hosts whose DMA does not reach all of memory (driver.md 8.1 row 24)."""
         handle = self._calls.call("VDMA_LOW_MEMORY_BUFFER_ALLOC", buffer_size=size_bytes)["buffer_handle"]
         try:
-            view = map_handle(self._calls, handle, align_up(size_bytes, mmap.PAGESIZE))[:size_bytes]
+            view = map_handle(self._calls, handle, size_bytes)
             view[:] = bytes(size_bytes)  # the driver does not clear its pages
             return self._map(view, direction, handle)
         except BaseException:

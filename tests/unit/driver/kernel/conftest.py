@@ -91,8 +91,8 @@ class FakeDriver:
             number = self.failures.pop(name, 0)
         if number:
             raise OSError(number, "scripted")
-        handler: Handler | None = getattr(self, f"_{name.lower()}", None)
-        return handler(argument) if handler else 0
+        handler: Handler = getattr(self, f"_{name.lower()}", lambda _: 0)
+        return handler(argument)
 
     def mmap(self, length: int, offset: int) -> memoryview:
         """Map scripted memory."""
@@ -178,7 +178,8 @@ class FakeDriver:
         return 0
 
     def _program(self, argument: bytearray) -> int:
-        return -(-struct.unpack_from("<Q", argument, 8)[0] // 512)
+        used: int = -(-struct.unpack_from("<Q", argument, 8)[0] // 512)
+        return used
 
     def _launch(self, argument: bytearray) -> int:
         element = (4, 12) if self.family in "CD" else (12, 12)

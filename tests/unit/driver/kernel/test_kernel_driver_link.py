@@ -48,13 +48,13 @@ def test_it_is_a_chip_link_that_names_its_driver(link: KernelLink, driver: Drive
 
 
 @pytest.mark.parametrize("version", [(4, 24, 0), (4, 18, 1), (4, 19, 7)])
-def test_an_unknown_release_is_refused_unless_allowed(make: Any, version: tuple[int, ...]) -> None:
+def test_an_unknown_release_is_refused_unless_allowed(make: Any, version: tuple[int, int, int]) -> None:
     file = make("4.23.0", version)
     with pytest.raises(VersionUnsupported, match="allow_unknown_driver"):
         KernelLink(file)
     assert file.closed == 1
     nearest = {(4, 24, 0): "4.23.0", (4, 18, 1): "4.18.0", (4, 19, 7): "4.19.0"}[version]
-    assert find_release(version, allow_unknown=True).name == nearest  # type: ignore[arg-type]
+    assert find_release(version, allow_unknown=True).name == nearest
 
 
 def test_an_unknown_release_can_be_tried(make: Any) -> None:
@@ -240,7 +240,7 @@ def test_mapping_names_memory_by_address(link: KernelLink, driver: Driver) -> No
 def test_aligned_memory_of_the_caller_is_mapped_as_it_is(link: KernelLink, driver: Driver) -> None:
     room = np.zeros(8192 + 4096, np.uint8)
     start = -room.ctypes.data % 4096
-    buffer = link.map_buffer(memoryview(room)[start : start + 4096], TO)
+    buffer = link.map_buffer(memoryview(room.data)[start : start + 4096], TO)
     assert struct.unpack_from("<Q", driver.calls("MAP")[0])[0] == room.ctypes.data + start
     assert buffer.bounce is None
 
@@ -250,7 +250,7 @@ def test_other_memory_travels_through_ours(link: KernelLink, driver: Driver, dir
     """The driver pins from the page border on; a pointer inside a page would be wrong without an error."""
     room = np.arange(8192, dtype=np.uint16).view(np.uint8)
     start = -room.ctypes.data % 4096 + 64
-    theirs = memoryview(room)[start : start + 2048]
+    theirs = memoryview(room.data)[start : start + 2048]
     buffer = link.map_buffer(theirs, direction)
     assert buffer.bounce is not None
     assert struct.unpack_from("<Q", driver.calls("MAP")[0])[0] % 4096 == 0
@@ -278,7 +278,7 @@ def test_memory_of_the_driver(make: Any) -> None:
     with KernelLink(file) as link:
         buffer = link.alloc_buffer(10240, TO)
         assert file.calls("LOW_ALLOC") == [struct.pack("<QQ", 10240, 0)]
-        assert file.calls("MMAP") == [struct.pack("<QQ", 12288, 0x1000)]
+        assert file.calls("MMAP") == [struct.pack("<QQ", 10240, 0x1000)]
         address, size, direction, _, allocated, _ = struct.unpack("<QQIIQQ", file.calls("MAP")[0])
         assert (size, direction, allocated) == (10240, 1, 0x1000)
         assert address == np.frombuffer(buffer.view, np.uint8).ctypes.data
