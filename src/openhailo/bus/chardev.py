@@ -8,6 +8,7 @@ import mmap as _mmap
 import os
 import struct
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from openhailo.errors import (
@@ -71,6 +72,12 @@ class CharDevice:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def list_nodes(folder: Path = Path("/dev")) -> list[str]:
+    """Return the paths of the kernel driver's nodes, in the order of their numbers."""
+    found = [(int(path.name[5:]), str(path)) for path in folder.glob("hailo[0-9]*") if path.name[5:].isdecimal()]
+    return [path for _, path in sorted(found)]
 
 
 def retry_interrupted(call: Callable[[], int]) -> int:

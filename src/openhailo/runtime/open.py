@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from openhailo.bus import registry, sysfs
+from openhailo.bus.chardev import list_nodes
 from openhailo.bus.registry import Endpoint
 from openhailo.bus.trace import TraceWriter, TracingFunction
 from openhailo.driver.pcie_link import LinkOptions, PcieLink
@@ -38,7 +39,8 @@ def list_devices() -> list[Candidate]:
     ]
     present = registry.schemes()
     found = [candidate for candidate in found if "pci" in present]
-    return [*found, *(Candidate(f"{scheme}:") for scheme in ("twin",) if scheme in present)]
+    nodes = [Candidate(f"kernel:{node}") for node in list_nodes() if "kernel" in present]
+    return [*nodes, *found, *(Candidate(f"{scheme}:") for scheme in ("twin",) if scheme in present)]
 
 
 def default_name() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from openhailo.bus.chardev import CharDevice, driver_error, open_error, retry_interrupted
+from openhailo.bus.chardev import CharDevice, driver_error, list_nodes, open_error, retry_interrupted
 from openhailo.bus.protocols import DeviceFile
 from openhailo.errors import (
     AccessDenied,
@@ -150,3 +150,10 @@ def test_interruptions_come_to_an_end() -> None:
 
     with pytest.raises(Cancelled, match="signals"):
         retry_interrupted(call)
+
+
+def test_nodes_are_listed_by_number(tmp_path: Path) -> None:
+    for name in ("hailo10", "hailo2", "hailo", "hailo1x", "null"):
+        (tmp_path / name).touch()
+    assert list_nodes(tmp_path) == [str(tmp_path / "hailo2"), str(tmp_path / "hailo10")]
+    assert list_nodes(tmp_path / "missing") == []

@@ -19,6 +19,7 @@ from openhailo.runtime import open as opening
 @pytest.fixture
 def no_hardware(monkeypatch):
     monkeypatch.setattr(sysfs, "list_functions", list)
+    monkeypatch.setattr(opening, "list_nodes", list)
     monkeypatch.delenv(opening.DEVICE_VARIABLE, raising=False)
 
 
@@ -36,6 +37,12 @@ def test_a_real_device_comes_first_where_a_backend_can_open_it(no_hardware, monk
     monkeypatch.setattr(registry, "schemes", lambda: ["pci", "twin"])
     assert opening.default_name() == "pci:0001:01:00.0"
     assert opening.list_devices()[0].note == "bound to the kernel driver hailo"
+
+
+def test_a_node_of_the_kernel_driver_comes_before_the_function_under_it(no_hardware, monkeypatch):
+    monkeypatch.setattr(opening, "list_nodes", lambda: ["/dev/hailo0", "/dev/hailo1"])
+    assert opening.default_name() == "kernel:/dev/hailo0"
+    assert [candidate.name for candidate in opening.list_devices()][-1] == "twin:"
 
 
 def test_the_environment_overrides(no_hardware, monkeypatch):

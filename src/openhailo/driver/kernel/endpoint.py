@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from openhailo.bus.chardev import CharDevice
+from openhailo.bus.chardev import CharDevice, list_nodes
 from openhailo.bus.protocols import DeviceFile
 from openhailo.bus.registry import Endpoint
 from openhailo.errors import DeviceNotFound, InputError
@@ -32,9 +32,9 @@ def find_node(target: str, folder: Path = Path("/dev")) -> str:
         return str(folder / f"hailo{target}")
     if target:
         return target
-    nodes = sorted(folder.glob("hailo[0-9]*"))
+    nodes = list_nodes(folder)
     if not nodes:
         raise DeviceNotFound(
             name="kernel:", hint="no /dev/hailo* is there; load the kernel driver (modprobe hailo_pci)"
         )
-    return str(nodes[0])
+    return nodes[0]

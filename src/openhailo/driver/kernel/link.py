@@ -207,10 +207,10 @@ class KernelLink:
             page = self._page_size(properties["desc_max_page_size"])
             if self.options.exclusive:
                 self._claim()
+            self._resources = _Resources(self._calls, spec, self.options, properties)
         except BaseException:
             file.close()
             raise
-        self._resources = _Resources(self._calls, spec, self.options, properties)
         self._finalizer = weakref.finalize(self, self._resources.shut_down)
         text = ".".join(map(str, version))
         self.info = LinkInfo("kernel", file.name, driver_version=text, desc_max_page_size=page)

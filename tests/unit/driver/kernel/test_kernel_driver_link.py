@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import struct
 from typing import Any
 
@@ -390,6 +391,15 @@ def test_wrong_programming_never_reaches_the_driver(link: KernelLink, driver: Dr
     with pytest.raises(InputError):
         link.program(dlist, buffer, **arguments)
     assert not driver.calls("PROGRAM")
+
+
+def test_a_forgotten_link_gives_everything_back(driver: Driver) -> None:
+    link = KernelLink(driver)
+    link.enable_channels(4)
+    del link
+    gc.collect()
+    assert driver.closed == 1
+    assert len(driver.calls("DISABLE")) == 1
 
 
 # --- the backend --------------------------------------------------------------------------------------------------
