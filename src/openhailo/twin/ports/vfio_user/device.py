@@ -24,6 +24,9 @@ from .protocol import Notices, Refusal, Wire
 
 #: Events that one call of `ServedLoop.pump` may run before messages get their turn again.
 _MOST_EVENTS = 4096
+#: From the boot trigger to running firmware, in real time: the host restores ATR0 meanwhile (driver.md 2.4), and a busy
+#: one, or one under emulation, is slow. GUESS: the facts give an upper bound only.
+BOOT_NS = 250_000_000
 
 
 class ServedLoop(EventLoop):
@@ -111,7 +114,9 @@ class ServedDevice:
         self.vectors = Vectors(protocol.rules, spec.pci.msi_vectors)
         self.loop = ServedLoop(clock or WallClock(jumps=False), executor, wake)
         config = TwinConfig(arch, firmware_version, None, {}, {})
-        self.chip = Chip(spec, loop=self.loop, config=config, memory=self.memory, make_firmware=load_firmware)
+        self.chip = Chip(
+            spec, loop=self.loop, config=config, memory=self.memory, make_firmware=load_firmware, boot_ns=BOOT_NS
+        )
         self.chip.msi.on_message(self._message)
         self._widths = frozenset(protocol.rules.access_widths)
         self._config_region = protocol.rules.config_region
