@@ -251,6 +251,7 @@ def test_behaviour_by_release() -> None:
     assert column("list_mmap") == [True] * 2 + [False] * 7
     assert column("launch_moves_on_error") == [False] * 2 + [True] * 7
     assert column("inactive_errno") == [0] * 2 + [104] * 7
+    assert column("debug_checks_activity") == [True] * 2 + [False] * 7
     assert column("disable_wipes_all") == [True] * 3 + [False] * 6
     assert column("disable_refuses_idle") == [True] * 2 + [False] * 7
     assert column("close_disables_channels") == [False] * 3 + [True] * 6

@@ -112,7 +112,7 @@ class Behaviour:
     ``buffers_by_address``: launches name buffers by address instead of handle. ``launch_returns_count``: the return
     value is the number of descriptors, else it is in the structure. ``launch_moves_on_error``: a launch with a wrong
     buffer fails but has moved the channel (8.1 row 14). ``inactive_errno``: what launching on a stopped channel gives;
-    0: nobody looks.
+    0: nobody looks, unless ``debug_checks_activity`` and the launch is marked ``is_debug`` (6.6 step 6).
 
     ``entry_kind``, ``entry_inactive``, ``entry_error``: INTERRUPTS_WAIT. ``disable_wipes_all``: disabling forgets the
     state of all 32 channels. ``disable_refuses_idle``: disabling a channel that is not enabled fails.
@@ -134,6 +134,7 @@ class Behaviour:
     launch_returns_count: bool = False
     launch_moves_on_error: bool = False
     inactive_errno: int = 0
+    debug_checks_activity: bool = True
     entry_kind: EntryKind = EntryKind.INDEX
     entry_inactive: int = 0xFF
     entry_error: int = 0xFE
@@ -284,6 +285,7 @@ _LIKE_4_18 = replace(
     map_has_type=True,
     launch_moves_on_error=True,
     inactive_errno=errno.ECONNRESET,
+    debug_checks_activity=False,
     entry_kind=EntryKind.COUNT,
     disable_refuses_idle=False,
 )

@@ -248,7 +248,9 @@ class KernelChannel:
         start = self._available & (dlist.count - 1)
         form.head.pack_into(argument, 0, 0, self.index, dlist.handle, start, bind, len(plan.ranges))
         argument[form.buffers] = plan.packed
-        form.tail.pack_into(argument, form.buffers.stop, first, last, 0)
+        # 4.17 looks whether the channel runs in debug launches only; the first of a ring is enough to tell.
+        debug = self._behaviour.debug_checks_activity and not self._available
+        form.tail.pack_into(argument, form.buffers.stop, first, last, debug)
         if plan.copied and not self.from_device:
             for buffer, offset, size_bytes in plan.ranges:
                 buffer.to_device(offset, size_bytes)  # type: ignore[attr-defined]
