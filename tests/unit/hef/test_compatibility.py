@@ -25,7 +25,7 @@ def test_only_matching_files_run(device: Device, arch: HwArch, minimal: Hef) -> 
     if arch in ACCEPTED.get(device, set()):
         compatible_with(hef, device)
         return
-    with pytest.raises(UnsupportedHef, match="compile the model again .* --arch hailo8"):
+    with pytest.raises(UnsupportedHef, match=r"compile the model again .* --arch hailo8"):
         compatible_with(hef, device)
 
 
