@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from openhailo.driver.kernel.link import KernelLink, KernelOptions
+from openhailo.driver.kernel.link import KernelLink
+from openhailo.driver.kernel.resources import KernelOptions
 from openhailo.driver.link import DmaDirection
 from openhailo.errors import DeviceBusy
 from openhailo.runtime.device import Device

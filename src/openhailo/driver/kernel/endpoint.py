@@ -10,7 +10,8 @@ from openhailo.bus.protocols import DeviceFile
 from openhailo.bus.registry import Endpoint
 from openhailo.errors import DeviceNotFound, InputError
 
-from .link import KernelLink, KernelOptions
+from .link import KernelLink
+from .resources import KernelOptions
 
 
 def open_endpoint(target: str = "", *, file: DeviceFile | None = None, **options: Any) -> Endpoint:

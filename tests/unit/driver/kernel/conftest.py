@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from openhailo.driver.kernel.link import KernelLink, KernelOptions
+from openhailo.driver.kernel.link import KernelLink
+from openhailo.driver.kernel.resources import KernelOptions
 
 #: driver.md 7.2, by family.
 _ALL = {

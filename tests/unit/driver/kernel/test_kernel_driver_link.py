@@ -12,7 +12,8 @@ import pytest
 
 from openhailo.driver.kernel.calls import find_release, read_version
 from openhailo.driver.kernel.endpoint import find_node, open_endpoint
-from openhailo.driver.kernel.link import KernelLink, KernelOptions
+from openhailo.driver.kernel.link import KernelLink
+from openhailo.driver.kernel.resources import KernelOptions
 from openhailo.driver.link import ChipLink, DmaDirection
 from openhailo.errors import (
     BootFailed,
