@@ -178,13 +178,17 @@ def compare_outputs(lowered: Lowered, network: str, frames: Sequence[Frame]) -> 
             name=layer_name(network, spec.name),
             cosine=min(_cosine(a, b) for a, b in zip(expected, seen, strict=True)),
             sqnr_db=_decibels(
-                sum(float(np.square(a).sum()) for a in expected),
-                sum(float(np.square(a - b).sum()) for a, b in zip(expected, seen, strict=True)),
+                sum(_power(a) for a in expected),
+                sum(_power(np.subtract(a, b, dtype=np.float64)) for a, b in zip(expected, seen, strict=True)),
             ),
             top1_agreement=float(
                 np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in zip(expected, seen, strict=True)])
             ),
         )
+
+
+def _power(values: Array) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
 
 
 def _cosine(a: Array, b: Array) -> float:

@@ -104,7 +104,7 @@ def _make_action(rng: Random) -> bytes:
 
 def _change_field(rng: Random, action: bytes) -> bytes:
     """Give one field of the payload another value."""
-    known = CHIP.actions.get(action[0])
+    known = CHIP.actions.get(action[0]) if action else None
     if known is None or not known.payload.members or len(action) < _HEADER + known.payload.size:
         return mutate_bytes(rng, action, 1)
     member = rng.choice(known.payload.members)

@@ -510,3 +510,13 @@ def test_dequantize():
 
     values = dequantize(np.array([0, 10, 255], np.uint8), Quantization(0.5, 10))
     np.testing.assert_array_equal(values, np.array([-5.0, 0.0, 122.5], np.float32))
+
+
+def test_huge_values_are_reported_without_overflow():
+    """Their squares are beyond float32."""
+    b = Builder()
+    b.node("Mul", [b.conv("x", "map", 3, 4), b.const(np.float32(1e30))], "y")
+    model = b.model({"x": [1, 3, 4, 4]}, {"y": [1, 4, 4, 4]})
+    (output,) = compile_model(model, name="huge", calibration="random:2").report.outputs
+    assert output.cosine > 0.99
+    assert output.sqnr_db > 15
