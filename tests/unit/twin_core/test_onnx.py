@@ -157,6 +157,13 @@ def test_refusals(images: Any) -> None:
         kernel_of(images, good, images.identity(["N", "M"]))
 
 
+def test_a_name_of_an_axis_that_is_no_text(images: Any) -> None:
+    records = [images.record(0, 0, 6, (1, 1, 8), 8, "x"), images.record(1, 0, 6, (1, 1, 8), 8, "y")]
+    model = images.identity(["axis", 8]).replace(b"axis", b"a\xce\xceb")
+    with pytest.raises(BadProgram, match="not UTF-8"):
+        kernel_of(images, records, model)
+
+
 def test_kernels_are_cached_by_content(images: Any) -> None:
     core = NeuralCore(CHIP)
     records = [images.record(0, 0, 6, (1, 1, 8), 8, "x"), images.record(1, 0, 6, (1, 1, 8), 8, "y")]

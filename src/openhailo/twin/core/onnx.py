@@ -108,10 +108,13 @@ class OnnxKernel:
 
     def __init__(self, program: Program) -> None:
         self._session = make_session(program.payload)
-        nodes = {node.name: node for node in (*self._session.get_inputs(), *self._session.get_outputs())}
-        self._check_names(program)
-        self.max_batch = self._batch_limit(program, nodes)
-        ports = [self._port(record, nodes[record.name]) for record in program.io]
+        try:
+            nodes = {node.name: node for node in (*self._session.get_inputs(), *self._session.get_outputs())}
+            self._check_names(program)
+            self.max_batch = self._batch_limit(program, nodes)
+            ports = [self._port(record, nodes[record.name]) for record in program.io]
+        except UnicodeDecodeError as error:  # ONNX Runtime hands out names of tensors and axes as they are
+            raise BadProgram(detail=f"a name in the graph is not UTF-8: {error}") from error
         self._inputs = [p for p in ports if p.record.is_input]
         self._outputs = [p for p in ports if not p.record.is_input]
         self.inputs = tuple(StreamPort(p.record.stream_index, p.record.transfer_bytes) for p in self._inputs)
