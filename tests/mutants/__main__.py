@@ -75,11 +75,19 @@ def _conclude(verdicts: list[Verdict], golden: Golden, report: Path, seconds: fl
     survivors = [verdict.name for verdict in judged if not verdict.caught]
     ratio = len(caught) / len(judged) if judged else 0.0
     aim = f">= {AIM}"
+    twin = sum(verdict.side == "twin" for verdict in caught)
     rows = [
         Row("mutants_caught", round(ratio, 4), "ratio", "mutants not refused", round(ratio, 4), aim),
         Row("mutants_total", len(verdicts), "mutants"),
         Row("mutants_refused", len(verdicts) - len(judged), "mutants"),
-        Row("mutants_caught_bending_twin", sum(v.side == "twin" for v in caught), "mutants"),
+        Row(
+            "mutants_caught_bending_twin",
+            twin,
+            "mutants",
+            "mutants not refused",
+            round(twin / (len(judged) or 1), 4),
+            aim,
+        ),
         Row("mutants_caught_bending_driver", sum(v.side == "driver" for v in caught), "mutants"),
         Row("mutants_equivalent", len(EQUIVALENTS), "mutants"),
         Row("mutants_seconds", round(seconds, 1), "s"),

@@ -228,6 +228,7 @@ def _stream_parameters(rig: Rig, *, layout: str) -> None:
     expect("status", error.major, 0x400300B4)
     seen = rig.state()["received"]["CONFIG_STREAM"]
     expect(f"bytes of {layout}", seen["communication_params"], unhex(wanted))
+    expect(f"members of {layout}", rig.state()["streams"]["refused_stream"], values)
     plain = {name: value for name, value in seen.items() if name not in ("communication_params", "nn_stream_config")}
     wanted_plain = {"stream_index": 0x21, "is_input": 1, "communication_type": 0x01020304}
     expect("other parameters", plain, {**wanted_plain, "skip_nn_stream_config": 0, "power_mode": 0x22})

@@ -21,11 +21,12 @@ class StreamControls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._port = 0
+        self._refused_stream: dict[str, Any] | None = None
 
     def handlers(self) -> dict[str, Handler]:
         """Opcode name -> handler."""
         return {
-            "CONFIG_STREAM": _refuse,
+            "CONFIG_STREAM": self.config_stream,
             "OPEN_STREAM": _refuse,
             "CLOSE_STREAM": _refuse,
             "PHY_OPERATION": _refuse,
@@ -34,6 +35,14 @@ class StreamControls:
             "D2H_EVENT_MANAGER_SET_HOST_INFO": self.set_host_info,
             "D2H_EVENT_MANAGER_SEND_EVENT_HOST_INFO": self.send_host_info,
         }
+
+    def config_stream(self, args: Mapping[str, Any]) -> None:
+        """Opcode 3: the last parameter's length tells its variant; what was asked for is kept, then refused."""
+        raw = args["communication_params"]
+        variants = {layout.size: layout for layout in self._parts.spec.communication_params.values()}
+        layout = variants.get(len(raw))
+        self._refused_stream = layout.unpack(raw) if layout else None
+        _refuse(args)
 
     def config_core_top(self, args: Mapping[str, Any]) -> None:
         """Opcode 8: the one type there is (AHB to AXI) changes nothing that a host sees."""
@@ -66,5 +75,5 @@ class StreamControls:
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """Return where notifications go."""
-        return {"host_port": self._port}
+        """Return where notifications go, and the last stream that was refused."""
+        return {"host_port": self._port, "refused_stream": self._refused_stream}
