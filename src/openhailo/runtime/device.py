@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,15 @@ class Device:
         program_reference: ProgramReference | None = None,
         compile_model: CompileModel | None = None,
         habits: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Own ``link``.
 
         ``program_reference`` is there when the chip computes nothing but our own programs and bound references;
-        ``compile_model`` turns an ONNX file into a HEF; ``habits`` are those of `openhailo.runtime.habits`.
+        ``compile_model`` turns an ONNX file into a HEF; ``habits`` are those of `openhailo.runtime.habits`;
+        ``clock`` gives the seconds that timeouts of frames are counted in.
         """
+        self.clock = clock
         self._habits = network_options(habits)
         self.name = name or link.info.name
         self.link, self.spec = link, spec

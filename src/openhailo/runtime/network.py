@@ -167,6 +167,7 @@ class Network:
             name=self.name,
             timeout_s=self.options.timeout_s,
             describe_failure=self._describe_failure,
+            clock=self._device.clock,
         )
 
     def _order_of(self, layer: Layer) -> FormatOrder:

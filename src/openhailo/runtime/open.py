@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -60,6 +62,7 @@ def open_device(
     compile_model: CompileModel | None = None,
     trace: IO[str] | None = None,
     habits: str = "",
+    clock: Callable[[], float] = time.monotonic,
     **options: Any,
 ) -> Device:
     """Open ``name`` (``twin:``, ``twin:hailo8l``, ``pci:0001:01:00.0``, ...) and return a ready `Device`.
@@ -67,7 +70,8 @@ def open_device(
     Without a name: ``OPENHAILO_DEVICE``, else the first real device, else the twin; `Device.name` says which it was.
     ``trace`` gets every register access, control, transfer and interrupt as JSON Lines (see `openhailo.bus.trace` and
     `openhailo.runtime.tracing`). ``habits="vendor"`` does what the vendor's stack does also where nothing needs it (see
-    `openhailo.runtime.habits`). ``options`` go to the backend.
+    `openhailo.runtime.habits`). ``clock`` is what timeouts are counted with, where the chip's time is not the host's.
+    ``options`` go to the backend.
 
     Raises `InputError`, `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
     """
@@ -75,11 +79,20 @@ def open_device(
     network_options(habits)
     endpoint = registry.open_endpoint(chosen, **options)
     link = _link_of(
-        endpoint, TraceWriter(trace) if trace is not None else None, LinkOptions(vendor_accesses=bool(habits))
+        endpoint,
+        TraceWriter(trace) if trace is not None else None,
+        LinkOptions(vendor_accesses=bool(habits), clock=clock),
     )
     reference = endpoint.program_reference
     try:
-        return Device(link, name=chosen, program_reference=reference, compile_model=compile_model, habits=habits)
+        return Device(
+            link,
+            name=chosen,
+            program_reference=reference,
+            compile_model=compile_model,
+            habits=habits,
+            clock=clock,
+        )
     except OpenHailoError:
         link.close()
         raise

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from openhailo.driver.link import ChannelError, ChannelEvent, ChipLink
+from openhailo.driver.link import BufferRange, ChannelError, ChannelEvent, ChipLink
 from openhailo.errors import Cancelled, DeviceError, DeviceTimeout
 from openhailo.runtime.formats import Array
 from openhailo.runtime.stages import Stage, StageTimes
@@ -22,16 +23,32 @@ from openhailo.runtime.streams import InputStream, OutputStream
 from openhailo.runtime.transforms import FramesCopy
 
 #: A wait may end early because somebody else was woken; so often in a row means that the link's clock is not ours.
-_EARLY_RETURNS = 8
+_EARLY_RETURNS = 64
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Memory of the user's that the device reads and writes itself, per stream; None where frames are copied.
+
+    An element is the transfers of all frames of the job, in the form that `ChipLink.launch_many` takes.
+    """
+
+    inputs: Sequence[Sequence[Sequence[BufferRange]] | None]
+    outputs: Sequence[Sequence[Sequence[BufferRange]] | None]
 
 
 class Job:
     """``count`` frames: arrays (count, ...) per input and per output, in stream order.
 
-    ``fed`` frames were launched, ``taken`` were delivered. ``future`` gets ``result()`` if it is set.
+    ``fed`` frames were launched, ``taken`` were delivered. ``future`` gets ``finish()`` if it is set; ``watcher`` is
+    called with the job when it is done, by a thread that holds no lock of ours. ``direct`` has the ranges of memory
+    that the device reads and writes itself, for streams where nothing is copied (see `Direct`).
     """
 
-    __slots__ = ("count", "error", "fed", "finish", "future", "inputs", "outputs", "readers", "taken", "writers")
+    __slots__ = (
+        "count", "direct", "error", "fed", "finish", "future", "inputs", "outputs", "readers", "taken", "watcher",
+        "writers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +64,8 @@ class Job:
         self.error: BaseException | None = None
         self.finish = finish
         self.future: Future[Any] | None = None
+        self.watcher: Callable[[Job], None] | None = None
+        self.direct: Direct | None = None
 
     def measure(self, times: StageTimes) -> None:
         """Add the time of the transformations to ``times``."""
@@ -74,8 +93,9 @@ class Pipeline:
         name: str,
         timeout_s: float,
         describe_failure: Callable[[], str] = str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._link, self._name, self._timeout_s = link, name, timeout_s
+        self._link, self._name, self._timeout_s, self._clock = link, name, timeout_s, clock
         self._times: StageTimes | None = None
         self._describe_failure = describe_failure
         self._inputs, self._outputs = list(inputs), list(outputs)
@@ -91,6 +111,12 @@ class Pipeline:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._settled: list[Job] = []
+        self._watched: list[Job] = []
+        #: When the device last did something, or was given something to do after it had nothing.
+        self._heard = 0.0
+        self._early = 0
+        #: Told of every event of a channel, for measurements; runs with the lock held.
+        self.on_event: Callable[[int, int], None] | None = None
         #: Why frames in flight were lost; None while everything is in order.
         self.broken: BaseException | None = None
 
@@ -110,7 +136,7 @@ class Pipeline:
         with self._lock:
             self._fail(error or Cancelled(what=self._name, reason="the network was deactivated"))
             self._changed.notify_all()
-        self._settle()
+        self._settle_futures()
 
     def close(self) -> None:
         """Stop the waiter thread. Idempotent."""
@@ -121,6 +147,7 @@ class Pipeline:
         self._link.wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._timeout_s)
+        self._settle()
 
     @contextmanager
     def measure(self) -> Iterator[StageTimes]:
@@ -140,38 +167,65 @@ class Pipeline:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def enqueue(self, job: Job) -> None:
-        """Queue ``job`` and launch what there is room for; `wait` has to follow, in any thread."""
+    def enqueue(self, *jobs: Job) -> None:
+        """Queue ``jobs`` and launch what there is room for; `wait`, `help` or `attend` has to follow, in any thread."""
         with self._lock:
-            self._enqueue(job)
+            self._enqueue(*jobs)
 
     def wait(self, job: Job) -> None:
         """Work for the device in this thread until ``job`` is done. Raises what went wrong."""
         with self._lock:
             while not job.done:
-                self._pump()
-        if self._settled:
+                self._pump(self._timeout_s)
+        if self._settled or self._watched:
             self._settle()
         if job.error is not None:
             raise job.error
 
+    def help(self, done: Callable[[], bool], deadline: float) -> None:
+        """Work for the device in this thread until ``done()``, ``deadline`` on our clock, or nothing is left to do.
+
+        ``done`` is asked without the lock. Whoever leaves frames behind has to `attend` to them.
+        """
+        while not done():
+            left = deadline - self._clock()
+            with self._lock:
+                if left <= 0 or not (self._running or self._watched):
+                    return
+                if self._running:
+                    self._pump(min(left, self._timeout_s))
+            self._settle()
+
+    def attend(self) -> None:
+        """Have a thread of the pipeline wait for the device, now and for all jobs to come."""
+        with self._lock:
+            self._attend()
+
+    def _attend(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name=f"openhailo {self._name}", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
     def drain(self) -> None:
-        """Work for the device in this thread until no job is left, failed ones included."""
+        """Work for the device in this thread until no job is left, failed ones included.
+
+        Watchers hear of it from another thread: the caller may hold a lock that they need.
+        """
         with self._lock:
             while self._running:
-                self._pump()
-        self._settle()
+                self._pump(self._timeout_s)
+            if self._watched:
+                self._attend()
+        self._settle_futures()
 
     def submit(self, job: Job) -> Future[Any]:
         """Queue ``job`` and return the future of ``job.finish()``; a thread of the pipeline waits for the device."""
         job.future = Future()
         job.future.set_running_or_notify_cancel()
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=f"openhailo {self._name}", daemon=True)
-                self._thread.start()
             self._enqueue(job)
-            self._changed.notify_all()
+            self._attend()
         return job.future
 
     @property
@@ -183,23 +237,28 @@ class Pipeline:
     def _serve(self) -> None:
         while True:
             with self._lock:
-                while not self._running and not self._stopping:
+                while not (self._running or self._watched or self._stopping):
                     self._changed.wait()
                 if self._stopping:
                     return
-                try:
-                    self._pump()
-                except BaseException as error:
-                    self._fail(error)
+                if self._running:
+                    try:
+                        self._pump(self._timeout_s)
+                    except BaseException as error:
+                        self._fail(error)
             self._settle()
 
-    def _enqueue(self, job: Job) -> None:
-        if job.count == 0:
-            return
-        if self._times is not None:
-            job.measure(self._times)
-        self._waiting.append(job)
-        self._running.append(job)
+    def _enqueue(self, *jobs: Job) -> None:
+        if not self._running:
+            self._heard = self._clock()
+        for job in jobs:
+            if self._times is not None:
+                job.measure(self._times)
+            if job.count:
+                self._waiting.append(job)
+                self._running.append(job)
+            elif job.future is not None or job.watcher is not None:
+                (self._settled if job.future is not None else self._watched).append(job)
         try:
             self._feed()
         except BaseException as error:
@@ -207,15 +266,18 @@ class Pipeline:
 
     # --- with the lock held -----------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """Wait for the device once and account for what it did, or wait until another thread has done so."""
+    def _pump(self, limit_s: float) -> None:
+        """Wait for the device once and account for what it did, or wait until another thread has done so.
+
+        Returns after ``limit_s`` at the latest.
+        """
         if self._pumping:
-            self._changed.wait(self._timeout_s)
+            self._changed.wait(limit_s)
             return
         self._pumping = True
         try:
-            events = self._wait_unlocked()
-            if self._running:
+            events = self._wait_unlocked(limit_s)
+            if self._running and events:
                 self._account(events)
                 self._deliver()
                 self._feed()
@@ -227,23 +289,25 @@ class Pipeline:
             self._pumping = False
             self._changed.notify_all()
 
-    def _wait_unlocked(self) -> list[ChannelEvent]:
+    def _wait_unlocked(self, limit_s: float) -> list[ChannelEvent]:
         """Wait for events with the lock released. Raises `DeviceTimeout` when frames are in flight and none come."""
         self._lock.release()
         try:
-            begin = time.monotonic()
-            times, wait = self._times, self._link.wait_channels
-            if times is not None:
-                wait = times.timed(Stage.DEVICE, wait)
-            for _ in range(_EARLY_RETURNS):
-                left = self._timeout_s - (time.monotonic() - begin)
-                events = wait(self.bitmap, max(left, 0.0))
-                if events or not self._running or self._stopping:
-                    return events
-                if left <= 0:
-                    break
-            elapsed = time.monotonic() - begin
-            raise DeviceTimeout(what=f"{self._name}: waiting for a frame", budget_s=self._timeout_s, elapsed_s=elapsed)
+            begin, wait = self._clock(), self._link.wait_channels
+            if self._times is not None:
+                wait = self._times.timed(Stage.DEVICE, wait)
+            due = self._heard + self._timeout_s
+            events = wait(self.bitmap, max(min(due - begin, limit_s), 0.0))
+            now = self._clock()
+            if events or not self._running or self._stopping:
+                self._heard, self._early = now, 0
+                return events
+            if now < begin + limit_s:
+                self._early += 1
+            if now >= due or self._early > _EARLY_RETURNS:
+                what = f"{self._name}: waiting for a frame"
+                raise DeviceTimeout(what=what, budget_s=self._timeout_s, elapsed_s=now - self._heard)
+            return events
         finally:
             self._lock.acquire()
 
@@ -251,6 +315,8 @@ class Pipeline:
         for channel, completed, error in events:
             stream = self._streams[channel]
             stream.complete(completed)
+            if self.on_event is not None:
+                self.on_event(channel, completed)
             if error:
                 raise self._channel_failed(stream, error)
 
@@ -268,41 +334,85 @@ class Pipeline:
                 count = min(count, output.room)
             if count <= 0:
                 return
-            for stream, write, frames in zip(self._inputs, job.writers, job.inputs, strict=True):
-                stream.push(write, frames, job.fed, count)
-            for output in self._paired:
-                output.launch(count)
+            if job.direct is not None:
+                self._launch_direct(job, job.direct, count)
+            else:
+                for stream, write, frames in zip(self._inputs, job.writers, job.inputs, strict=True):
+                    stream.push(write, frames, job.fed, count)
+                for output in self._paired:
+                    output.launch(count)
             job.fed += count
             if job.fed == job.count:
                 self._waiting.popleft()
+
+    def _launch_direct(self, job: Job, direct: Direct, count: int) -> None:
+        """Launch frames of which some streams take the user's own memory."""
+        first = job.fed
+        each = zip(self._inputs, job.writers, job.inputs, direct.inputs, strict=True)
+        for stream, write, frames, transfers in each:
+            if transfers is None:
+                stream.push(write, frames, first, count)
+            else:
+                stream.launch_ranges(transfers[first : first + count])
+        for output, transfers in zip(self._outputs, direct.outputs, strict=True):
+            if transfers is not None:
+                output.launch_ranges(transfers[first : first + count])
+            elif output.is_paired:
+                output.launch(count)
 
     def _deliver(self) -> None:
         ready = min(stream.ready for stream in self._outputs)
         while ready:
             job = self._running[0]
             count = min(ready, job.count - job.taken)
-            for stream, read, out in zip(self._outputs, job.readers, job.outputs, strict=True):
-                stream.pull(read, out, job.taken, count)
+            if job.direct is not None:
+                self._take_direct(job, job.direct, count)
+            else:
+                for stream, read, out in zip(self._outputs, job.readers, job.outputs, strict=True):
+                    stream.pull(read, out, job.taken, count)
             job.taken += count
             ready -= count
             if job.taken == job.count:
                 self._running.popleft()
-                if job.future is not None:
-                    self._settled.append(job)
+                self._retire(job)
+
+    def _take_direct(self, job: Job, direct: Direct, count: int) -> None:
+        each = zip(self._outputs, job.readers, job.outputs, direct.outputs, strict=True)
+        for stream, read, out, transfers in each:
+            if transfers is None:
+                stream.pull(read, out, job.taken, count)
+            else:
+                stream.skip(count)
+
+    def _retire(self, job: Job) -> None:
+        """Note that ``job`` is over, for whoever has to be told."""
+        if job.future is not None:
+            self._settled.append(job)
+        elif job.watcher is not None:
+            self._watched.append(job)
 
     def _fail(self, error: BaseException) -> None:
         self.broken = error
         for job in self._running:
             job.error = error
-            if job.future is not None:
-                self._settled.append(job)
+            self._retire(job)
         self._running.clear()
         self._waiting.clear()
 
     # --- with the lock released -------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Tell the futures, outside the lock: a callback may submit again."""
+        """Tell futures and watchers, outside the lock: a callback may submit again."""
+        if self._settled:
+            self._settle_futures()
+        if self._watched:
+            with self._lock:
+                watched, self._watched = self._watched, []
+            for job in watched:
+                assert job.watcher is not None, "only jobs with a watcher are noted"
+                job.watcher(job)
+
+    def _settle_futures(self) -> None:
         with self._lock:
             settled, self._settled = self._settled, []
         for job in settled:

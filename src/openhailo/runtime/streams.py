@@ -5,10 +5,11 @@ A stream is driven by one thread at a time (`openhailo.runtime.pipeline.Pipeline
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 
-from openhailo.driver.link import DOMAIN_HOST, ChipLink, DescriptorList, DmaDirection
+from openhailo.driver.link import DOMAIN_HOST, BufferRange, ChipLink, DescriptorList, DmaDirection
 from openhailo.runtime.buffers import SlotRing
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array
@@ -59,6 +60,16 @@ class BoundaryStream:
             self._slot = (slot + run) % self.depth
             self.in_flight += run
             count -= run
+
+    def launch_ranges(self, transfers: Sequence[Sequence[BufferRange]]) -> None:
+        """Give memory of others to the device in place of the next slots, one transfer for each.
+
+        Raises what `launch` does, and `InputError`.
+        """
+        used = self._launch_many(self.channel, self.dlist, self._desc, transfers)
+        self._desc = (self._desc + used) & self._mask
+        self._slot = (self._slot + len(transfers)) % self.depth
+        self.in_flight += len(transfers)
 
     def measure(self, times: StageTimes | None) -> None:
         """Add the time of launches to ``times`` from now on."""
@@ -157,6 +168,11 @@ class OutputStream(BoundaryStream):
             count -= run
         if self.in_flight <= self.depth // 2 or self.refill is not OutputRefill.HALF:
             self._hand_back()
+
+    def skip(self, count: int) -> None:
+        """Leave the ``count`` oldest frames where they are: the device wrote them to memory of the user's."""
+        self.ready -= count
+        self._tail = (self._tail + count) % self.depth
 
     def _hand_back(self) -> None:
         count, self._read = self._read, 0
