@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from openhailo.bus.protocols import ConfigSpace, DmaBuffer, DmaDirection, DmaSpace, Interrupts, PciFunction, Window
 from openhailo.errors import InputError, ProtocolError
+from openhailo.spec.chip import CHIP, ChipSpec
 
 
 class TraceWriter:
@@ -206,6 +207,21 @@ class ReplayWindow:
             raise ProtocolError(f"access {self._next}: the trace has {want}, the driver made {made}; record it again")
         self._next += 1
         return int(seen_value)
+
+
+def register_name(bar: int, offset: int, spec: ChipSpec = CHIP) -> str:
+    """Return what is at ``offset`` of a BAR, in words; empty where nothing is known to be."""
+    if bar == spec.pci.config_bar:
+        register = spec.config.by_offset.get(offset)
+        return register.name if register else ""
+    if bar == spec.pci.vdma_bar:
+        channel, rest = divmod(offset, spec.vdma.channel_stride)
+        half = "destination" if rest >= spec.vdma.destination_half_offset else "source"
+        register = spec.channel.by_offset.get(rest % spec.vdma.destination_half_offset)
+        return f"channel {channel} {half} {register.name if register else ''}".rstrip()
+    areas = ("request", "response", "notification", "doorbell", "app_log", "core_log")
+    starts = sorted(((getattr(spec.mailbox, name), name) for name in areas), reverse=True)
+    return next((f"{name} +0x{offset - start:X}" for start, name in starts if offset >= start), "")
 
 
 def read_trace(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -93,9 +93,11 @@ def describe(record: dict[str, Any]) -> str:
 def _words(record: dict[str, Any]) -> str:
     kind = record["k"]
     if kind in {"r", "w"}:
+        from openhailo.bus.trace import register_name
+
         verb = "read " if kind == "r" else "write"
         bar, offset = record["bar"], record["at"]
-        return f"{verb} BAR{bar} 0x{offset:04X} {_register(bar, offset):32} 0x{record['v']:08X}"
+        return f"{verb} BAR{bar} 0x{offset:04X} {register_name(bar, offset):32} 0x{record['v']:08X}"
     if kind == "control":
         name, opcode, status, request = (record.get(key, "?") for key in ("name", "opcode", "status", "request"))
         return f"control {name} ({opcode}) -> {status}  {request}"
@@ -104,19 +106,3 @@ def _words(record: dict[str, Any]) -> str:
 
 def _rest(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((key, value) for key, value in record.items() if key not in {"n", "us", "k"})
-
-
-def _register(bar: int, offset: int) -> str:
-    from openhailo.spec.chip import CHIP
-
-    if bar == CHIP.pci.config_bar:
-        register = CHIP.config.by_offset.get(offset)
-        return register.name if register else ""
-    if bar == CHIP.pci.vdma_bar:
-        channel, rest = divmod(offset, CHIP.vdma.channel_stride)
-        half = "destination" if rest >= CHIP.vdma.destination_half_offset else "source"
-        register = CHIP.channel.by_offset.get(rest % CHIP.vdma.destination_half_offset)
-        return f"channel {channel} {half} {register.name if register else ''}"
-    areas = ("request", "response", "notification", "doorbell", "app_log", "core_log")
-    starts = sorted(((getattr(CHIP.mailbox, name), name) for name in areas), reverse=True)
-    return next((f"{name} +0x{offset - start:X}" for start, name in starts if offset >= start), "")

@@ -40,28 +40,59 @@ def firmware(
 
 @app.command(help="Serve virtual chips as PCI functions for QEMU (vfio-user), one per socket, until Ctrl-C.")
 def serve(
-    socket: Annotated[list[Path], typer.Option("--socket", "-s", help="UNIX socket to listen at; repeatable.")],
+    socket: Annotated[
+        list[Path] | None, typer.Option("--socket", "-s", help="UNIX socket to make; repeatable.")
+    ] = None,
+    fd: Annotated[int | None, typer.Option("--fd", help="Serve this inherited, connected socket instead.")] = None,
     arch: Annotated[str, typer.Option("--arch", help="hailo8 or hailo8l.")] = ARCHITECTURES[0],
     firmware: Annotated[
         str, typer.Option("--firmware", help="Version the firmware reports; by default what the loaded image says.")
     ] = "",
+    model_timing: Annotated[
+        str,
+        typer.Option(
+            "--model-timing", help="Time of a frame in the core: host (as fast as it goes), 500fps, 2ms, 250us."
+        ),
+    ] = "host",
+    hef: Annotated[
+        Path | None, typer.Option("--hef", help="HEF compiled for silicon that --reference computes.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="ONNX file with the numerics of --hef; bound to every network.")
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="JSON file of faults to put in; read again at SIGHUP.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Record all register accesses, DMA maps and messages (JSON Lines).")
+    ] = None,
     sealed_memory_only: Annotated[
         bool, typer.Option("--sealed-memory-only", help="Refuse guest memory that the client could shrink.")
     ] = False,
 ) -> None:
     """Run `openhailo twin serve`."""
+    from ._serve import Plan, parse_timing
     from ._serve import serve as run
 
     if arch not in ARCHITECTURES:
         raise InputError(what="architecture", detail=f"{arch!r} is not {' or '.join(ARCHITECTURES)}")
-    version = parse_version(firmware) if firmware else None
+    if not socket and fd is None:
+        raise InputError(what="twin serve", detail="needs --socket or --fd: where are the clients?")
     example = '-device \'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}\''
     run(
-        socket,
-        arch,
-        version,
-        sealed_only=sealed_memory_only,
-        ready=[f"serving {arch}; QEMU: {example.format(path)}" for path in socket],
+        Plan(
+            arch=arch,
+            sockets=socket or [],
+            fd=fd,
+            firmware_version=parse_version(firmware) if firmware else None,
+            frame_ns=parse_timing(model_timing),
+            network=hef,
+            reference=reference,
+            faults=faults,
+            log=log,
+            sealed_only=sealed_memory_only,
+            ready=[f"serving {arch}; QEMU: {example.format(path)}" for path in socket or []],
+        )
     )
 
 

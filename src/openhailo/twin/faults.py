@@ -6,7 +6,11 @@ strikes; `ALWAYS` never runs out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from openhailo.errors import InputError
 
 ALWAYS = -1
 
@@ -67,6 +71,54 @@ class Faults:
         del self.descriptor_errors[channel]
         return True
 
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Break exactly what ``values`` say, by attribute; channels and opcodes may be texts. Raises `InputError`."""
+        made = Faults()
+        for name, value in values.items():
+            if name not in _READERS:
+                raise InputError(what="fault", detail=f"{name!r} is none of {', '.join(sorted(_READERS))}")
+            try:
+                setattr(made, name, _READERS[name](value))
+            except (TypeError, ValueError, AttributeError) as error:
+                raise InputError(what=f"fault {name}", detail=f"{value!r} does not fit: {error}") from error
+        self.__dict__.update(made.__dict__)
+
     def clear(self) -> None:
         """Repair everything."""
         self.__dict__.update(Faults().__dict__)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("true or false")
+    return value
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("a whole number")
+    return value
+
+
+def _by_number(value: Any) -> dict[int, int]:
+    return {int(key): _number(count) for key, count in value.items()}
+
+
+def _statuses(value: Any) -> dict[int, tuple[int, int]]:
+    return {int(key): (_number(major), _number(minor)) for key, (major, minor) in value.items()}
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("link_down", "boot_hangs", "soft_reset_hangs", "shutdown_hangs"), _flag),
+    **dict.fromkeys(
+        (
+            *("drop_answers", "wrong_digests", "wrong_lengths", "answer_length_bytes", "late_answers", "late_by_ns"),
+            *("drop_interrupts", "corrupt_readbacks", "readback_xor"),
+        ),
+        _number,
+    ),
+    "boot_status_stays": lambda value: None if value is None else _number(value),
+    "descriptor_errors": _by_number,
+    "stalled_channels": lambda value: {_number(channel) for channel in value},
+    "control_status": _statuses,
+}

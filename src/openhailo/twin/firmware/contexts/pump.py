@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -133,6 +134,8 @@ class Pump:
         self._vdma_pull, self._vdma_push = board.vdma.pull_frames, board.vdma.push
         self._vdma_push_frames = board.vdma.push_frames
         self.flow: Flow | None = None
+        #: How long the core takes for a frame at least; 0: as long as this machine computes.
+        self._frame_ns: int = board.config.options.get("frame_ns", 0)
         self._busy = False
         self._job: tuple[Flow, Kernel, int] | None = None
         self._pulled_ns = 0
@@ -178,7 +181,7 @@ class Pump:
         if frames:
             self._pulled_ns = self._board.clock.now_ns()
             self._job = (flow, flow.kernel, frames)
-            self._start(self._compute, self._computed)
+            self._start(self._compute, self._pace if self._frame_ns else self._computed)
 
     def _start(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
         self._busy = True
@@ -235,6 +238,12 @@ class Pump:
         except BadProgram as error:
             return error
         return None
+
+    def _pace(self, error: object) -> None:
+        """Hold a result back until a core of the chosen speed would have it."""
+        assert self._job is not None, "a computation has a job"
+        due_ns = self._pulled_ns + self._job[2] * self._frame_ns
+        self._board.schedule(max(0, due_ns - self._board.clock.now_ns()), partial(self._computed, error))
 
     def _computed(self, error: object) -> None:
         assert self._job is not None, "a computation has a job"

@@ -93,6 +93,7 @@ class ServedDevice:
         protocol: the declaration of the protocol.
         executor: where networks are computed; None: between messages.
         sealed_only: see `DmaTable`.
+        frame_ns: how long the core takes for a frame at least; 0: as long as this machine computes.
     """
 
     def __init__(
@@ -107,13 +108,14 @@ class ServedDevice:
         executor: Executor | None = None,
         wake: Callable[[], None] | None = None,
         sealed_only: bool = False,
+        frame_ns: int = 0,
     ) -> None:
         self.name, self.wire = name, Wire(protocol)
         self.notices = Notices(name)
         self.memory = DmaTable(protocol.rules, self.notices, sealed_only=sealed_only)
         self.vectors = Vectors(protocol.rules, spec.pci.msi_vectors)
         self.loop = ServedLoop(clock or WallClock(jumps=False), executor, wake)
-        config = TwinConfig(arch, firmware_version, None, {}, {})
+        config = TwinConfig(arch, firmware_version, None, {}, {"frame_ns": frame_ns} if frame_ns else {})
         self.chip = Chip(
             spec, loop=self.loop, config=config, memory=self.memory, make_firmware=load_firmware, boot_ns=BOOT_NS
         )

@@ -83,6 +83,8 @@ class DmaTable:
         self._last: Range | None = None
         #: The connection, while there is one.
         self.messages: Messages | None = None
+        #: Told of ranges that come and go: ("map" or "unmap", address, size in bytes, whether a file came with it).
+        self.watch: Callable[[str, int, int, bool], None] | None = None
 
     def __len__(self) -> int:
         return len(self._ranges)
@@ -104,6 +106,8 @@ class DmaTable:
             made = self._make_mapped(made, offset, fd)
         self._starts.insert(place, address)
         self._ranges.insert(place, made)
+        if self.watch is not None:
+            self.watch("map", address, size_bytes, fd is not None)
 
     def _check_map(self, address: int, size_bytes: int, flags: int, offset: int) -> None:
         if not 0 < flags <= DmaFlag.READ | DmaFlag.WRITE:
@@ -174,6 +178,8 @@ class DmaTable:
         del self._ranges[first:last], self._starts[first:last]
         self._last = None
         for entry in gone:
+            if self.watch is not None:
+                self.watch("unmap", entry.address, entry.size_bytes, entry.file is not None)
             if entry.file is not None and entry.key is not None:
                 entry.file.ranges -= 1
                 if not entry.file.ranges:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Vectors:
         self._rules = rules
         self._counts = {Irq.INTX: 0, Irq.MSI: msi_vectors, Irq.MSIX: 0}
         self._eventfds: list[int | None] = [None] * msi_vectors
+        #: Told how many vectors have an eventfd, after every change.
+        self.watch: Callable[[int], None] | None = None
 
     def info(self, index: int) -> tuple[int, int]:
         """Return (flags, vectors) of ``index``. Raises `Refusal`: an error keeps QEMU quiet about index 3 (4.5)."""
@@ -66,10 +69,16 @@ class Vectors:
         for vector, fd in zip(range(start, start + count), fds, strict=False):  # none given: vectors taken away
             self._eventfds[vector] = fd
         fds.clear()
+        self._changed()
 
     def _switch_off(self, index: int) -> None:
         if index == Irq.MSI:
             self.close()
+            self._changed()
+
+    def _changed(self) -> None:
+        if self.watch is not None:
+            self.watch(sum(fd is not None for fd in self._eventfds))
 
     def _drop(self, vector: int) -> None:
         fd, self._eventfds[vector] = self._eventfds[vector], None

@@ -123,16 +123,22 @@ class Server:
         self._connect(slot, sock)
 
     @property
+    def devices(self) -> int:
+        """How many devices there are; adopted ones leave with their client."""
+        return len(self._slots)
+
+    @property
     def clients(self) -> int:
         """How many clients there are."""
         return sum(slot.connection is not None for slot in self._slots)
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve until `stop`."""
-        while not self._stopping:
+    def run(self, between: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`, or until the last adopted client has left; ``between`` is called after every turn."""
+        while not self._stopping and self._slots:
             self.step(None)
+            between()
 
     def stop(self) -> None:
         """Make `run` return."""
