@@ -14,7 +14,7 @@ from openhailo._units import align_up
 from openhailo.errors import InvalidHef
 from openhailo.spec.program import FormatOrder
 
-__all__ = ["DTYPES", "Array", "FormatOrder", "FormatType", "FrameLayout", "Quantization", "user_shape"]
+__all__ = ["DTYPES", "Array", "FormatOrder", "FormatType", "FrameLayout", "Quantization", "UserFormat", "user_shape"]
 
 
 class FormatType(IntEnum):
@@ -44,6 +44,14 @@ PLANAR_YUV = frozenset(
         FormatOrder.HAILO_YYYYUV,
     }
 )
+
+
+@dataclass(frozen=True)
+class UserFormat:
+    """Element type and order of a user's array; AUTO stands for the usual ones (runtime-behaviour.md 14)."""
+
+    type: FormatType = FormatType.AUTO
+    order: FormatOrder = FormatOrder.AUTO
 
 
 @dataclass(frozen=True)

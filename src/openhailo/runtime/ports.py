@@ -6,6 +6,7 @@ one output. Copies are planned when a network is configured, and bound when an e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -16,13 +17,13 @@ from openhailo.driver.link import ChipLink
 from openhailo.errors import InputError, InvalidHef, ShapeMismatch
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.description import FusedOutput, NetworkDescription, TensorInfo
-from openhailo.runtime.formats import Array, FormatOrder, FormatType
+from openhailo.runtime.formats import DTYPES, Array, FormatOrder, FormatType, UserFormat
 from openhailo.runtime.mux import bind_leaf, leaf_cuts
 from openhailo.runtime.nms_stream import NmsOutputStream, raw_boxes, real_boxes, round_robin
 from openhailo.runtime.planes import bind_plane, image_shape, join_planes
 from openhailo.runtime.session import BoundaryChannel
 from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
-from openhailo.runtime.transforms import FramesCopy, plan_input, plan_output
+from openhailo.runtime.transforms import FramesCopy, InputTransform, OutputTransform, plan_input, plan_output
 
 #: (where results go, what fills it) of one stream.
 Sink = tuple[Any, Any]
@@ -40,10 +41,10 @@ class StreamOptions:
 class _Copies:
     """Bound copies by element type, each made when it is first used."""
 
-    def __init__(self, bind: Callable[[FormatType], Any]) -> None:
-        self._bind, self._made = bind, dict[FormatType, Any]()
+    def __init__(self, bind: Callable[[Any], Any]) -> None:
+        self._bind, self._made = bind, dict[Any, Any]()
 
-    def __call__(self, kind: FormatType) -> Any:
+    def __call__(self, kind: Any) -> Any:
         try:
             return self._made[kind]
         except KeyError:
@@ -63,9 +64,35 @@ class InputPort:
         streams: Sequence[InputStream],
         bind: Callable[[FormatType], list[FramesCopy]],
         planes: Sequence[Layer] = (),
+        layer: Layer | None = None,
     ) -> None:
-        self.info, self.streams, self._planes = info, tuple(streams), tuple(planes)
+        self.info, self.streams, self._planes, self._layer = info, tuple(streams), tuple(planes), layer
         self.copies = _Copies(bind)
+        self._made_as = _Copies(self._bind_as)
+
+    def view(self, form: UserFormat) -> TensorInfo:
+        """Return the input as seen in ``form``: its shape, order and element type. Raises `InputError`."""
+        return _seen_as(self.info, self._layer, form, to_device=True)
+
+    def copies_as(self, form: UserFormat) -> list[FramesCopy]:
+        """Return the copies of frames in ``form`` into each stream."""
+        return self._made_as(form)  # type: ignore[no-any-return]
+
+    def takes_memory(self, form: UserFormat) -> bool:
+        """Whether the device can read frames in ``form`` where they are: bytes and their places are the same."""
+        layer = self._layer
+        if layer is None:
+            return False
+        plan = plan_input(layer.layout, layer.quantization, order=_order(self.info, form), user_type=form.type)
+        return _same_bytes(plan, layer)
+
+    def _bind_as(self, form: UserFormat) -> list[FramesCopy]:
+        layer = self._layer
+        if layer is None or _order(self.info, form) is self.info.order:
+            self.view(form)
+            return self.copies(form.type)  # type: ignore[no-any-return]
+        plan = plan_input(layer.layout, layer.quantization, order=form.order, user_type=form.type)
+        return [plan.bind(stream.slots.view, stream.slots.stride) for stream in self.streams]
 
     def frames(self, value: Any) -> tuple[Array, FormatType, bool]:
         """Return frames (n, *shape), their element type, and whether the caller gave a batch.
@@ -84,7 +111,7 @@ def _tensor_input(layer: Layer, stream: InputStream, order: FormatOrder) -> Inpu
         plan = plan_input(layer.layout, layer.quantization, order=order, user_type=kind)
         return [plan.bind(stream.slots.view, stream.slots.stride)]
 
-    return InputPort(TensorInfo.of(layer, order), [stream], bind)
+    return InputPort(TensorInfo.of(layer, order), [stream], bind, layer=layer)
 
 
 def _planar_input(info: TensorInfo, layers: Sequence[Layer], streams: Sequence[InputStream]) -> InputPort:
@@ -102,6 +129,30 @@ def _planar_input(info: TensorInfo, layers: Sequence[Layer], streams: Sequence[I
     first = TensorInfo.of(layers[0], layers[0].user_order)
     info = replace(info, shape=image_shape(layers), dtype=first.dtype, quantization=first.quantization)
     return InputPort(info, streams, bind, layers)
+
+
+def _order(info: TensorInfo, form: UserFormat) -> FormatOrder:
+    return info.order if form.order is FormatOrder.AUTO else form.order
+
+
+def _seen_as(info: TensorInfo, layer: Layer | None, form: UserFormat, *, to_device: bool) -> TensorInfo:
+    """Return ``info`` in the user's order and element type. Raises `InputError` where there is no such conversion."""
+    order = _order(info, form)
+    if layer is None:
+        if order is not info.order:
+            raise InputError(what=f"format {order.name} of {info.name!r}", detail=f"it comes as {info.order.name} only")
+        dtype = info.dtype if form.type is FormatType.AUTO else DTYPES[form.type]
+        return replace(info, dtype=dtype)
+    plan = (plan_input if to_device else plan_output)(
+        layer.layout, layer.quantization, order=order, user_type=form.type
+    )
+    return replace(info, order=order, shape=plan.shape, dtype=plan.dtype)
+
+
+def _same_bytes(plan: InputTransform | OutputTransform, layer: Layer) -> bool:
+    """Whether user frames are transfers as they are."""
+    is_whole = math.prod(plan.shape) * plan.dtype.itemsize == layer.layout.transfer_bytes
+    return plan.plain and plan.dtype == DTYPES[layer.layout.type] and is_whole
 
 
 def frames_of(info: TensorInfo, value: Any) -> tuple[Array, FormatType, bool]:
@@ -171,14 +222,34 @@ class TensorOutput:
 
     def __init__(self, layer: Layer, stream: OutputStream, order: FormatOrder) -> None:
         plan_output(layer.layout, layer.quantization, order=order)
-        self.info = TensorInfo.of(layer, order)
+        self.info, self._layer = TensorInfo.of(layer, order), layer
         self.infos, self.streams = (self.info,), (stream,)
+        self._made_as = _Copies(self._bind_as)
 
         def bind(kind: FormatType) -> FramesCopy:
             plan = plan_output(layer.layout, layer.quantization, order=order, user_type=kind)
             return plan.bind(stream.slots.view, stream.slots.stride)
 
         self._copies = _Copies(bind)
+
+    def views(self, forms: Sequence[UserFormat]) -> tuple[TensorInfo, ...]:
+        """Return the output as seen in a form. Raises `InputError`."""
+        return (_seen_as(self.info, self._layer, forms[0], to_device=False),)
+
+    def sink(self, arrays: Sequence[Array], forms: Sequence[UserFormat]) -> Sink:
+        """Return the sink that fills the user's array (n, *shape) in a form."""
+        return arrays[0], self._made_as(forms[0])
+
+    def takes_memory(self, form: UserFormat) -> bool:
+        """Whether the device can write frames in ``form`` where they are to be."""
+        layer = self._layer
+        plan = plan_output(layer.layout, layer.quantization, order=_order(self.info, form), user_type=form.type)
+        return _same_bytes(plan, layer)
+
+    def _bind_as(self, form: UserFormat) -> FramesCopy:
+        layer, stream = self._layer, self.streams[0]
+        plan = plan_output(layer.layout, layer.quantization, order=_order(self.info, form), user_type=form.type)
+        return plan.bind(stream.slots.view, stream.slots.stride)
 
     def begin(self, count: int, kind: FormatType) -> list[Sink]:
         """Return the sink of the stream."""
@@ -205,11 +276,24 @@ class MuxOutput:
             plan_output(leaf.layout, leaf.quantization, order=order)
         self.infos = tuple(TensorInfo.of(leaf, order) for leaf, _, order in self._leaves)
         self.streams = (stream,)
-        self._copies = _Copies(self._bind)
+        self._copies = _Copies(lambda kind: self._bind([UserFormat(kind)] * len(self._leaves)))
+        self._made_as = _Copies(self._bind)
 
-    def _bind(self, kind: FormatType) -> FramesCopy:
+    def views(self, forms: Sequence[UserFormat]) -> tuple[TensorInfo, ...]:
+        """Return the outputs as seen in forms. Raises `InputError`."""
+        each = zip(self.infos, self._leaves, forms, strict=True)
+        return tuple(_seen_as(info, leaf, form, to_device=False) for info, (leaf, _, _), form in each)
+
+    def sink(self, arrays: Sequence[Array], forms: Sequence[UserFormat]) -> Sink:
+        """Return the sink that fills the user's arrays (n, *shape) in forms."""
+        return _Arrays(arrays), self._made_as(tuple(forms))
+
+    def _bind(self, forms: Sequence[UserFormat]) -> FramesCopy:
         slots = self.streams[0].slots
-        copies = [bind_leaf(leaf, cuts, order, kind, slots.view, slots.stride) for leaf, cuts, order in self._leaves]
+        copies = [
+            bind_leaf(leaf, cuts, _order(info, form), form.type, slots.view, slots.stride)
+            for info, (leaf, cuts, _), form in zip(self.infos, self._leaves, forms, strict=True)
+        ]
 
         def read(outs: Any, first: int, last: int) -> None:
             for copy, out in zip(copies, iter(outs), strict=True):
