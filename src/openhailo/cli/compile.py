@@ -52,6 +52,10 @@ def command(
     reduce_range: Annotated[bool, typer.Option("--reduce-range", help="7-bit weights, for CPUs without VNNI.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the network.")] = None,
     per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="Weight quantization.")] = True,
+    contexts: Annotated[int, typer.Option("--contexts", help="Split into so many contexts. 0: as few as fit.")] = 0,
+    context_bytes: Annotated[
+        int | None, typer.Option("--context-bytes", help="Room for the program of one context.")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -77,6 +81,8 @@ def command(
         nhwc=tuple(nhwc or ()),
         reduce_range=reduce_range,
         per_channel=per_channel,
+        contexts=contexts,
+        context_bytes=context_bytes,
     )
     target = output or model.with_suffix(".hef")
     target.write_bytes(compiled.hef_bytes)

@@ -26,7 +26,11 @@ MAX_FETCH_DESCRIPTORS: Final = 0xFFFF
 
 @dataclass(frozen=True)
 class Stream:
-    """One boundary stream. Shapes are (height, width, features); the padded one is what travels."""
+    """One stream. Shapes are (height, width, features); the padded one is what travels.
+
+    ``peers`` are the other ends, (context, stream index), of one that never leaves the device and its buffers;
+    ``ddr_rows`` the least number of rows of a buffer within one context.
+    """
 
     name: str
     original_name: str
@@ -40,6 +44,8 @@ class Stream:
     core_buffers_per_frame: int
     quant: QuantInfo
     data_bytes: int = 1
+    peers: tuple[tuple[int, int], ...] = ()
+    ddr_rows: int = 0
 
     @property
     def transfer_bytes(self) -> int:
@@ -137,6 +143,12 @@ def core_counters(padded: Shape) -> tuple[int, int]:
     raise DoesNotFit(resource="core buffers per frame", need=-(-frame // MAX_COUNTER), have=MAX_COUNTER)
 
 
+def program_limit(spec: ChipSpec = CHIP) -> int:
+    """Return the most configuration bytes that one context can load through one descriptor list."""
+    # One descriptor of the list stays free, and each piece starts a new one.
+    return min((spec.vdma.max_descriptors - 1) * spec.vdma.max_page_size, spec.program.max_payload_bytes)
+
+
 def config_pieces(size_bytes: int, spec: ChipSpec = CHIP) -> tuple[int, ...]:
     """Return the sizes of the config transfers that carry ``size_bytes``, each one fetch action's worth.
 
@@ -144,8 +156,7 @@ def config_pieces(size_bytes: int, spec: ChipSpec = CHIP) -> tuple[int, ...]:
         DoesNotFit: more than one descriptor list holds, even with the largest pages.
     """
     rules = spec.vdma
-    # One descriptor of the list stays free, and each piece starts a new one.
-    _check("bytes of configuration", size_bytes, (rules.max_descriptors - 1) * rules.max_page_size)
+    _check("bytes of configuration", size_bytes, program_limit(spec))
     largest = MAX_FETCH_DESCRIPTORS * rules.default_page_size
     full, rest = divmod(size_bytes, largest)
     return (largest,) * full + ((rest,) if rest else ())

@@ -13,6 +13,7 @@ from openhailo.hef import write
 
 from .allocate import Stream, allocate_streams
 from .calibration import CalibrationSource
+from .contexts.plan import plan_contexts
 from .emit import build_hef, build_program
 from .frontend import Source
 from .lower import lower
@@ -68,16 +69,19 @@ def compile_model(
     lowered = lower(source, network, calibration, options)
     streams = allocate_streams(network, lowered)
     quantized = lowered.device.model
-    program = build_program(serialize(quantized), streams)
-    data = write(build_hef(network, program, streams, arch=options.arch))
+    split = plan_contexts(network, quantized, streams, contexts=options.contexts, context_bytes=options.context_bytes)
+    plans = split.plans if split else ()
+    program = b"" if plans else build_program(serialize(quantized), streams)
+    data = write(build_hef(network, program, streams, arch=options.arch, contexts=plans))
     report = build_report(
         lowered,
         network=network,
         arch=options.arch,
         method=options.method,
         streams=streams,
-        program_bytes=len(program),
+        program_bytes=len(program) + sum(len(plan.program) for plan in plans),
         hef_bytes=len(data),
+        contexts=split.table if split else (),
     )
     return CompiledModel(network, data, report, quantized, lowered.float_model, streams, lowered.metadata)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import xxhash
@@ -10,7 +11,7 @@ import xxhash
 from openhailo._units import align_up
 from openhailo.errors import DoesNotFit
 from openhailo.hef import model as hm
-from openhailo.hef.operations import AllowInputDataflow, TriggerNone
+from openhailo.hef.operations import AllowInputDataflow, TriggerAllDataWasSent, TriggerNone
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.program import IoDirection, ProgramKind
 
@@ -67,16 +68,33 @@ def _record(stream: Stream, spec: ChipSpec) -> bytes:
     )
 
 
-def build_hef(network: str, program: bytes, streams: Sequence[Stream], *, arch: str = "hailo8") -> hm.Hef:
+@dataclass(frozen=True)
+class ContextPlan:
+    """One context of several: its program, and the streams at its edge."""
+
+    program: bytes
+    streams: tuple[Stream, ...]
+
+
+def build_hef(
+    network: str,
+    program: bytes,
+    streams: Sequence[Stream],
+    *,
+    arch: str = "hailo8",
+    contexts: Sequence[ContextPlan] = (),
+) -> hm.Hef:
     """Return the HEF: ``program`` in config stream 0, one context with every stream at its edge.
 
+    With ``contexts`` each of them loads its own program whenever its turn comes, and ``program`` is left out.
     Hailo-8L files carry the same core op once more under a cluster layout, as the vendor's runtime expects.
     """
     metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1)
     core_op = hm.CoreOp(
         metadata=metadata,
-        contexts=(_context(network, streams),),
-        preliminary=_load_program(program),
+        contexts=tuple(_loading_context(network, number, plan) for number, plan in enumerate(contexts))
+        or (_context(network, streams),),
+        preliminary=() if contexts else _load_program(program),
         networks_names=(network,),
         sorted_outputs_order=_output_names(streams),
     )
@@ -89,12 +107,21 @@ def build_hef(network: str, program: bytes, streams: Sequence[Stream], *, arch: 
     return hm.Hef(
         header=hm.HefHeader(hw_arch=HW_ARCH[arch], sdk_version="openhailo", version=1),
         network_groups=(group,),
-        extensions=tuple(hm.Extension(int(number), number.name) for number in REQUIRED_EXTENSIONS),
+        extensions=tuple(hm.Extension(int(number), number.name) for number in _extensions(contexts)),
     )
 
 
+def _extensions(contexts: Sequence[ContextPlan]) -> tuple[hm.ExtensionType, ...]:
+    demanded = set(REQUIRED_EXTENSIONS)
+    if len(contexts) > 1:
+        demanded.add(hm.ExtensionType.IS_MULTI_CONTEXTS)
+    if any(stream.ddr_rows for context in contexts for stream in context.streams):
+        demanded |= {hm.ExtensionType.DDR, hm.ExtensionType.PADDED_DDR_BUFFERS}
+    return tuple(sorted(demanded))
+
+
 def _output_names(streams: Sequence[Stream]) -> tuple[str, ...]:
-    return tuple(stream.name for stream in streams if not stream.is_input)
+    return tuple(stream.name for stream in streams if not stream.is_input and not stream.peers)
 
 
 def _group(
@@ -130,7 +157,8 @@ def _load_program(program: bytes) -> tuple[hm.Operation, ...]:
 
 def _context(network: str, streams: Sequence[Stream]) -> hm.Context:
     """All inputs are let in by one operation: a second group of this kind is refused (hef.md 16)."""
-    flows = tuple(AllowInputDataflow(sys_index=stream.index) for stream in streams if stream.is_input)
+    released = (stream for stream in streams if stream.is_input and not stream.ddr_rows)
+    flows = tuple(AllowInputDataflow(sys_index=stream.index) for stream in released)
     return hm.Context(
         index=0,
         operations=(hm.Operation(TriggerNone(), flows),),
@@ -138,6 +166,25 @@ def _context(network: str, streams: Sequence[Stream]) -> hm.Context:
         name=network,
         sorted_outputs_order=_output_names(streams),
     )
+
+
+def _loading_context(network: str, number: int, plan: ContextPlan) -> hm.Context:
+    """Return a context that loads its program, lets its inputs in and waits until its outputs are written."""
+    sent = tuple(
+        hm.Operation(TriggerAllDataWasSent(shmifo_index=stream.index))
+        for stream in plan.streams
+        if not stream.is_input and not stream.ddr_rows
+    )
+    context = _context(network, plan.streams)
+    return replace(context, index=number, operations=(*_load_program(plan.program), *context.operations, *sent))
+
+
+def _switch(stream: Stream) -> hm.ContextSwitchInfo:
+    if not stream.peers:
+        return hm.ContextSwitchInfo(edge_connection_type=hm.Connection.BOUNDARY)
+    kind = hm.Connection.DDR if stream.ddr_rows else hm.Connection.INTERMEDIATE
+    ends = tuple(hm.ConnectedContext(context, sys_index=index) for context, index in stream.peers)
+    return hm.ContextSwitchInfo(edge_connection_type=kind, buffers=stream.ddr_rows, connected_contexts=ends)
 
 
 def _edge_layer(stream: Stream) -> hm.EdgeLayer:
@@ -152,7 +199,7 @@ def _edge_layer(stream: Stream) -> hm.EdgeLayer:
         core_bytes_per_buffer=stream.core_bytes_per_buffer,
         core_buffers_per_frame=stream.core_buffers_per_frame,
         quant=stream.quant,
-        pad_index=stream.index,
-        switch=hm.ContextSwitchInfo(edge_connection_type=hm.Connection.BOUNDARY),
+        pad_index=None if stream.peers else stream.index,
+        switch=_switch(stream),
         original_names=(stream.original_name,),
     )

@@ -46,6 +46,8 @@ class Choices(TypedDict, total=False):
     equalize: bool
     fit: Fit
     max_frames: int
+    contexts: int
+    context_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Options:
         equalize: spread activation ranges evenly over channels before quantization.
         fit: how pictures are brought to size: "letterbox" or "stretch".
         max_frames: most calibration frames.
+        contexts: loads of the chip that the network is split into; 0: as few as have room.
+        context_bytes: room for the program of one context; by default what a descriptor list can bring.
     """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -87,12 +91,16 @@ class Options:
     equalize: bool = True
     fit: Fit = "letterbox"
     max_frames: int = MAX_FRAMES
+    contexts: int = 0
+    context_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.arch not in ARCHES:
             raise InputError(what="arch", detail=f"{self.arch!r} is none of {', '.join(ARCHES)}")
         if self.fit not in {"letterbox", "stretch"}:
             raise InputError(what="fit", detail=f"{self.fit!r} is neither 'letterbox' nor 'stretch'")
+        if self.contexts < 0 or (self.context_bytes is not None and self.context_bytes < 1):
+            raise InputError(what="contexts", detail=f"{self.contexts} of {self.context_bytes} bytes make no sense")
 
     def normalization(self, model: onnx.ModelProto) -> Normalization | None:
         """Return what was asked for, else what the model's metadata says, else None."""

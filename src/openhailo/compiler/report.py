@@ -56,7 +56,11 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything worth knowing about a compilation."""
+    """Everything worth knowing about a compilation.
+
+    ``contexts`` has an entry for each context of a network that was split: nodes, bytes of its program, inputs and
+    outputs, and what it reads and writes of tensors in host memory, name to bytes of a frame.
+    """
 
     network: str
     arch: str
@@ -72,6 +76,7 @@ class Report:
     outputs: tuple[OutputReport, ...]
     streams: tuple[Mapping[str, object], ...]
     warnings: tuple[str, ...]
+    contexts: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `json.dumps` takes."""
@@ -91,6 +96,7 @@ def build_report(
     streams: Sequence[Stream],
     program_bytes: int,
     hef_bytes: int,
+    contexts: tuple[Mapping[str, Any], ...] = (),
 ) -> Report:
     """Run float and quantized network over the calibration frames and compare them."""
     frames = lowered.frames[:MAX_FRAMES]
@@ -112,6 +118,7 @@ def build_report(
         outputs=tuple(compare_outputs(lowered, network, frames)),
         streams=tuple(stream_table(streams)),
         warnings=lowered.warnings,
+        contexts=contexts,
     )
 
 
@@ -214,7 +221,8 @@ def _render(report: Report, width: int) -> str:
 
     console = Console(file=io.StringIO(), width=width, record=True, color_system=None)
     console.print(_summary(report))
-    for table in (_output_table(report), _layer_table(report)):
+    tables = [_output_table(report), *([_context_table(report)] if report.contexts else []), _layer_table(report)]
+    for table in tables:
         console.print(table)
     for warning in report.warnings:
         console.print(f"warning: {warning}")
@@ -235,6 +243,17 @@ def _output_table(report: Report) -> Any:
     table = Table("output", "cosine", "SQNR dB", "top-1 agreement", title="quantized against float")
     for output in report.outputs:
         table.add_row(output.name, f"{output.cosine:.5f}", f"{output.sqnr_db:.1f}", f"{output.top1_agreement:.1%}")
+    return table
+
+
+def _context_table(report: Report) -> Any:
+    from rich.table import Table
+
+    table = Table("context", "nodes", "program", "inputs", "outputs", "reads", "writes", title="contexts")
+    for number, context in enumerate(report.contexts):
+        moved = [format_bytes(sum(context[way].values())) for way in ("reads", "writes")]
+        ends = [", ".join(context[way]) for way in ("inputs", "outputs")]
+        table.add_row(str(number), str(context["nodes"]), format_bytes(context["program_bytes"]), *ends, *moved)
     return table
 
 
