@@ -21,6 +21,7 @@ ENTRY_POINT_GROUP = "openhailo.links"
 #: The backends of this package.
 BUILTIN: Mapping[str, str] = {
     "kernel": "openhailo.driver.kernel.endpoint:open_endpoint",
+    "pci": "openhailo.bus.vfio.endpoint:open_endpoint",
     "twin": "openhailo.twin.ports.endpoint:open_endpoint",
     "vfio-user": "openhailo.bus.vfio_user:open_endpoint",
 }

@@ -9,6 +9,8 @@ from pathlib import Path
 from openhailo.spec.pci import PciIdentity
 
 SYSFS = Path("/sys")
+#: Flag of a memory range in the kernel's ``resource`` file.
+_RESOURCE_MEMORY = 0x200
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
@@ -41,6 +43,31 @@ def list_functions(root: Path = SYSFS, identity: PciIdentity | None = None) -> l
     entries = sorted(entry for entry in folder.iterdir() if _ADDRESS.fullmatch(entry.name))
     wanted = (identity.vendor_id, identity.device_id)
     return [_describe(e) for e in entries if (_number(e / "vendor"), _number(e / "device")) == wanted]
+
+
+def find_function(address: str, root: Path = SYSFS) -> PciFunctionInfo | None:
+    """Return the function at ``address``, whatever it is; None when there is none."""
+    entry = root / "bus" / "pci" / "devices" / address
+    return _describe(entry) if is_address(address) and entry.is_dir() else None
+
+
+def group_members(function: PciFunctionInfo, root: Path = SYSFS) -> list[PciFunctionInfo]:
+    """Return every function in the same IOMMU group, itself included; none where there is no IOMMU."""
+    folder = root / "bus" / "pci" / "devices" / function.address / "iommu_group" / "devices"
+    if not folder.is_dir():
+        return []
+    return [_describe(root / "bus" / "pci" / "devices" / entry.name) for entry in sorted(folder.iterdir())]
+
+
+def memory_windows(root: Path = SYSFS) -> list[tuple[int, int]]:
+    """Return (bus address, size in bytes) of all memory BARs and bridge windows of the machine."""
+    found = []
+    for path in sorted((root / "bus" / "pci" / "devices").glob("*/resource")):
+        for line in _text(path).splitlines():
+            numbers = [_parse_number(word) or 0 for word in line.split()]
+            if len(numbers) == 3 and numbers[1] > numbers[0] and numbers[2] & _RESOURCE_MEMORY:
+                found.append((numbers[0], numbers[1] - numbers[0] + 1))
+    return found
 
 
 def is_address(text: str) -> bool:

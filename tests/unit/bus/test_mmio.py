@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openhailo.bus import mmio
-from openhailo.bus.mmio import MappedWindow
+from openhailo.bus.mmio import MappedWindow, map_window
 from openhailo.bus.protocols import Window
 from openhailo.errors import InputError
 
@@ -76,14 +76,26 @@ def test_a_mapping_can_be_closed_afterwards() -> None:
             window.read32(0)
 
 
-def test_stores_are_ordered_where_the_processor_does_not(memory: bytearray, monkeypatch: pytest.MonkeyPatch) -> None:
-    barriers = []
-    monkeypatch.setattr(mmio, "_STRONGLY_ORDERED", False)
-    monkeypatch.setattr(mmio, "store_barrier", barriers.append)
-    window = MappedWindow(memory)
+def test_accesses_are_ordered_where_the_processor_does_not(memory: bytearray, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    monkeypatch.setattr(mmio, "host_barrier", lambda: lambda: seen.append(bytes(memory[:4])))
+    window = map_window(memory)
+    before = bytes(memory[:4])
+    window.write32(0, 0x55667788)
+    assert seen == [before]  # the barrier came before the store
+    memory[:4] = b"abcd"
     window.read32(0)
-    window.write32(0, 1)
-    assert len(barriers) == 1
+    assert seen[1:] == [b"abcd"]
+    window.write_block(0, b"efghijkl")
+    assert seen[2:] == [b"abcd"]  # once for a block
+    assert window.read_block(0, 8) == b"efghijkl" and len(seen) == 4
+
+
+def test_nothing_is_in_the_way_where_the_processor_keeps_the_order(
+    memory: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmio, "host_barrier", lambda: None)
+    assert type(map_window(memory)) is MappedWindow
 
 
 # --- nobody else touches registers ---------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ def test_without_hardware_the_twin_is_opened(no_hardware):
 def test_a_real_device_comes_first_where_a_backend_can_open_it(no_hardware, monkeypatch):
     found = [sysfs.PciFunctionInfo("0001:01:00.0", 0x1E60, 0x2864, driver="hailo")]
     monkeypatch.setattr(sysfs, "list_functions", lambda: found)
+    monkeypatch.setattr(registry, "schemes", lambda: ["twin"])
     assert opening.default_name() == "twin:"
     monkeypatch.setattr(registry, "schemes", lambda: ["pci", "twin"])
     assert opening.default_name() == "pci:0001:01:00.0"
