@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import select
 import socket
 import threading
 from array import array
@@ -18,7 +17,10 @@ from contextlib import suppress
 from typing import Final, cast
 
 from openhailo._units import align_up
+from openhailo.bus.capabilities import MSI, PCI_EXPRESS, find_capability
+from openhailo.bus.message import MessageEvents
 from openhailo.bus.protocols import DmaDirection, PciFunction
+from openhailo.bus.ranges import FreeRanges
 from openhailo.bus.registry import Endpoint
 from openhailo.errors import AccessDenied, DeviceError, DeviceLost, DeviceNotFound, DmaMapError, InputError
 from openhailo.spec.vfio_user import VFIO_USER, Command, DeviceFlag, DmaFlag, Irq, MessageFlag, SetIrqs, VfioUserSpec
@@ -29,7 +31,7 @@ FIRST_IOVA: Final = 0x12_0000_0000
 #: Address space for buffers; only what is used takes memory.
 ARENA_BYTES: Final = 1 << 32
 # Capability ids and offsets of the PCI specification, as far as a host needs them here (vfio-user.md 6.2).
-_COMMAND, _CAPABILITIES, _PCI_EXPRESS, _MSI = 0x04, 0x34, 0x10, 0x05
+_COMMAND = 0x04
 _DEVCTL, _LNKCTL, _FUNCTION_RESET = 0x08, 0x10, 0x8000
 _MEMORY_AND_MASTER, _MSI_ENABLE = 0x0006, 0x0001
 
@@ -187,14 +189,10 @@ class VfioUserConfig:
 
     def capability(self, wanted: int) -> int:
         """Return the offset of a capability, by id. Raises `DeviceLost` where there is none."""
-        at = self.read(_CAPABILITIES, 1) & 0xFC
-        for _ in range(48):  # as many as fit: a broken list must not run in circles
-            if not at:
-                break
-            if self.read(at, 1) == wanted:
-                return at
-            at = self.read(at + 1, 1) & 0xFC
-        raise DeviceLost(name=self._channel.name, detail=f"it has no PCI capability 0x{wanted:02X}")
+        at = find_capability(self, wanted)
+        if not at:
+            raise DeviceLost(name=self._channel.name, detail=f"it has no PCI capability 0x{wanted:02X}")
+        return at
 
 
 class VfioUserBuffer:
@@ -222,8 +220,7 @@ class VfioUserDma:
         os.truncate(self._fd, ARENA_BYTES)
         self._arena = mmap.mmap(self._fd, ARENA_BYTES)
         self._whole = memoryview(self._arena)
-        #: Offset -> size of what is free; neighbours are always joined.
-        self._free = {0: ARENA_BYTES}
+        self._free = FreeRanges([(0, ARENA_BYTES)])
 
     def alloc(self, size_bytes: int, *, alignment: int = PAGE) -> VfioUserBuffer:
         """Allocate zeroed memory; a page behind it stays unused, so that no buffer touches another."""
@@ -254,28 +251,15 @@ class VfioUserDma:
 
     def _take(self, size: int, alignment: int, wanted: int) -> int:
         with self._lock:
-            for start, room in self._free.items():
-                offset = align_up(start, alignment)
-                if offset + size <= start + room:
-                    del self._free[start]
-                    if offset > start:
-                        self._free[start] = offset - start
-                    if start + room > offset + size:
-                        self._free[offset + size] = start + room - offset - size
-                    return offset
-        raise DmaMapError(size_bytes=wanted, detail=f"no room in {ARENA_BYTES} bytes of shared memory")
+            offset = self._free.take(size, alignment)
+        if offset is None:
+            raise DmaMapError(size_bytes=wanted, detail=f"no room in {ARENA_BYTES} bytes of shared memory")
+        return offset
 
     def _give(self, offset: int, size: int) -> None:
         self._arena.madvise(mmap.MADV_REMOVE, offset, size)
         with self._lock:
-            joined: dict[int, int] = {}
-            last = -1
-            for start, room in sorted((*self._free.items(), (offset, size))):
-                if last >= 0 and last + joined[last] == start:
-                    joined[last] += room
-                else:
-                    joined[start], last = room, start
-            self._free = joined
+            self._free.give(offset, size)
 
     def release(self, buffer: VfioUserBuffer) -> None:
         """Unmap ``buffer`` and free its memory; where the device is gone, only the latter."""
@@ -297,17 +281,13 @@ class VfioUserInterrupts:
 
     def __init__(self, channel: VfioUserChannel, config: VfioUserConfig) -> None:
         self._channel, self._config = channel, config
-        self._control = config.capability(_MSI) + 2
-        self._message = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll = select.poll()
-        for fd in (self._message, self._woken):
-            self._poll.register(fd, select.POLLIN)
+        self._control = config.capability(MSI) + 2
+        self._events = MessageEvents()
 
     def enable(self) -> None:
         """Switch MSI on (one vector): the bit first, then the eventfd, as QEMU does (vfio-user.md 11.2)."""
         self._config.write(self._control, 2, self._config.read(self._control, 2) | _MSI_ENABLE)
-        self._set(SetIrqs.DATA_EVENTFD | SetIrqs.TRIGGER, 1, [self._message])
+        self._set(SetIrqs.DATA_EVENTFD | SetIrqs.TRIGGER, 1, [self._events.message])
 
     def _set(self, flags: int, count: int, fds: Sequence[int]) -> None:
         layout = self._channel.spec.irq_set
@@ -316,16 +296,11 @@ class VfioUserInterrupts:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a message; True when at least one arrived since the last call."""
-        ready = {fd for fd, _ in self._poll.poll(max(0.0, timeout_s) * 1000)}
-        for fd in ready:
-            with suppress(BlockingIOError):  # another waiter took it
-                os.eventfd_read(fd)
-        return self._message in ready
+        return self._events.message in self._events.wait(timeout_s)
 
     def wake(self) -> None:
         """Make a concurrent or the next `wait` return early."""
-        if self._woken >= 0:
-            os.eventfd_write(self._woken, 1)
+        self._events.wake()
 
     def disable(self) -> None:
         """Switch MSI off. Idempotent."""
@@ -334,10 +309,7 @@ class VfioUserInterrupts:
 
     def close(self) -> None:
         """Close the eventfds. Idempotent."""
-        if self._woken >= 0:
-            os.close(self._message)
-            os.close(self._woken)
-            self._message = self._woken = -1
+        self._events.close()
 
 
 class VfioUserFunction:
@@ -365,8 +337,8 @@ class VfioUserFunction:
 
     def reset(self) -> None:
         """Function-level reset; command, device and link control are put back, as an operating system does."""
-        express = self.config.capability(_PCI_EXPRESS)
-        places = (express + _DEVCTL, express + _LNKCTL, self.config.capability(_MSI) + 2, _COMMAND)
+        express = self.config.capability(PCI_EXPRESS)
+        places = (express + _DEVCTL, express + _LNKCTL, self.config.capability(MSI) + 2, _COMMAND)
         saved = [(at, self.config.read(at, 2)) for at in places]
         self.config.write(express + _DEVCTL, 2, saved[0][1] | _FUNCTION_RESET)
         for at, value in saved:
