@@ -11,6 +11,7 @@
     +- CompileError     UnsupportedOp DoesNotFit CalibrationError ModelInvalid
     +- InferenceError   ShapeMismatch QueueFull Cancelled NoReference StateError
     +- InputError       (also a ValueError) a user's file or argument that cannot be used
+    +- SetupFailed      a step of `openhailo setup` that could not be carried out
     +- AssetUnavailable a demo model or photo that could not be fetched
 
 Every class takes keyword-only fields, keeps them as attributes, and builds a message that ends with what to do next.
@@ -311,6 +312,16 @@ class InputError(OpenHailoError, ValueError):
     def __init__(self, *, what: str, detail: str) -> None:
         self.what, self.detail = what, detail
         super().__init__(f"{what}: {detail}")
+
+
+class SetupFailed(OpenHailoError):
+    """A step of setting a machine up that did not work; ``step`` names it."""
+
+    def __init__(
+        self, *, step: str, detail: str, hint: str = "`openhailo setup --undo --apply` takes back what was done"
+    ) -> None:
+        self.step, self.detail, self.hint = step, detail, hint
+        super().__init__(f"setup step {step!r}: {detail}; {hint}")
 
 
 class AssetUnavailable(OpenHailoError):
