@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._devices import UnknownDriverOption, open_device
 from ._models import ModelArgument, ReferenceOption, find_model, load
 from ._output import DeviceOption, JsonOption, print_json, print_table
 
@@ -46,13 +47,12 @@ def command(
     raw: Annotated[bool, typer.Option("--raw", help="Take the device's integers instead of real numbers.")] = False,
     reference: ReferenceOption = None,
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo benchmark`."""
-    import openhailo
-
     choice = find_model(model)
-    with openhailo.open(device) as chip:
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         network = load(chip, choice, reference)
         measurement = measure(chip, network, seconds, batch, raw=raw)
         facts = {"model": choice.name, "device": chip.name, **vars(measurement)}

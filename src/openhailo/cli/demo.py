@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._devices import UnknownDriverOption, open_device
 from ._models import ModelChoice, find_model, load
 from ._output import DeviceOption, JsonOption, print_json, print_table
 
@@ -43,13 +44,12 @@ class Finding:
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the annotated pictures.")] = Path("demo"),
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo demo`."""
-    import openhailo
-
     output.mkdir(parents=True, exist_ok=True)
-    with openhailo.open(device) as chip:
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         identity = chip.identify()
         findings, frames = [], 0
         for name, photos in PLAN.items():

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ._devices import UnknownDriverOption, open_device
 from ._output import DeviceOption, JsonOption, print_json, print_table
 
 NAME = "identify"
@@ -13,14 +14,14 @@ NAME = "identify"
 
 def command(
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     extended: Annotated[bool, typer.Option("--extended", help="Clock, features, ids and fuses as well.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo identify`."""
-    import openhailo
     from openhailo.spec.enums import DeviceArchitecture
 
-    with openhailo.open(device) as chip:
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         identity = chip.identify()
         architecture = DeviceArchitecture(identity.architecture).name
         facts: dict[str, object] = {

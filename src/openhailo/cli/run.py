@@ -12,6 +12,7 @@ import typer
 
 from openhailo.errors import InputError
 
+from ._devices import UnknownDriverOption, open_device
 from ._models import ModelArgument, ReferenceOption, find_model, load
 from ._output import DeviceOption, to_plain
 
@@ -34,15 +35,14 @@ def command(
     reference: ReferenceOption = None,
     raw: Annotated[bool, typer.Option("--raw", help="Integers as the device gives them, not dequantized.")] = False,
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     json: Annotated[bool, typer.Option("--json", help="JSON Lines on standard output (the default form).")] = True,
 ) -> None:
     """Run `openhailo run`."""
-    import openhailo
-
     choice = find_model(model, settings, labels)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    with openhailo.open(device) as chip:
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         network = load(chip, choice, reference)
         for record in _progress(_run_all(network, choice.task, inputs, output, raw), len(inputs)):
             typer.echo(jsonlib.dumps(to_plain(record)))

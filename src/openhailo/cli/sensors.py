@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._devices import UnknownDriverOption, open_device
 from ._output import DeviceOption, JsonOption, print_json, print_table
 
 NAME = "sensors"
@@ -14,14 +15,13 @@ NAME = "sensors"
 
 def command(
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many readings.")] = 1,
     interval_s: Annotated[float, typer.Option("--interval", min=0.0, help="Seconds between readings.")] = 1.0,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo sensors`."""
-    import openhailo
-
-    with openhailo.open(device) as chip:
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         for index in range(count):
             if index:
                 time.sleep(interval_s)

@@ -12,6 +12,7 @@ import typer
 
 from openhailo.errors import InputError
 
+from ._devices import UnknownDriverOption, open_device
 from ._models import ReferenceOption, find_model, load
 from ._output import DeviceOption, JsonOption
 
@@ -30,6 +31,7 @@ def command(
     ] = None,
     reference: ReferenceOption = None,
     device: DeviceOption = None,
+    allow_unknown_driver: UnknownDriverOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo trace`."""
@@ -38,15 +40,15 @@ def command(
         return
     target = output or Path("trace.jsonl")
     with target.open("w", encoding="utf-8") as stream:
-        _record(model, inputs or [], stream, reference, device)
+        _record(model, inputs or [], stream, reference, (device, allow_unknown_driver))
     typer.echo(f"{target}: {_count(target)} records; `openhailo trace {target}` prints them", err=True)
 
 
-def _record(model: str, inputs: list[str], stream: Any, reference: Path | None, device: str | None) -> None:
-    import openhailo
-
+def _record(
+    model: str, inputs: list[str], stream: Any, reference: Path | None, device: tuple[str | None, bool]
+) -> None:
     choice = find_model(model)
-    with openhailo.open(device, trace=stream) as chip:
+    with open_device(device[0], allow_unknown_driver=device[1], trace=stream) as chip:
         network = load(chip, choice, reference)
         if not inputs:
             network(_random_frame(network))

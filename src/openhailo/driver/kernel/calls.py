@@ -92,7 +92,7 @@ def find_release(version: Version, *, allow_unknown: bool = False) -> Release:
         )
     older = [release for release in RELEASES.values() if release.version <= version]
     if not allow_unknown or not older:
-        hint = ", or try it at your own risk with allow_unknown_driver=True" if older else ""
+        hint = ", or try it at your own risk with allow_unknown_driver=True (--allow-unknown-driver)" if older else ""
         raise VersionUnsupported(component="kernel driver", version=text, supported=_supported() + hint)
     return older[-1]
 
