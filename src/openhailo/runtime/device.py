@@ -190,12 +190,21 @@ class Device:
             self.firmware.clear_configured_apps()
             self._configured = True
 
-    def activate(self, network: Network) -> None:
-        """Make the chip run ``network``; the one before it finishes its frames first. No-op when it runs already."""
+    def activate(self, network: Network, *, frames: int = 0) -> None:
+        """Make the chip run ``network``; the one before it finishes its frames first. No-op when it runs already.
+
+        ``frames`` is how many come next: a network of several contexts takes them in cycles of a size that suits.
+        """
         with self.lock:
             self._require_open("activating a network")
             if self._active is network and not network.broken:
+                try:
+                    network.take_batch(frames)
+                except BaseException:
+                    self.deactivate()
+                    raise
                 return
+            network.plan_batch(frames)
             self._make_way(network)
             self._active = network
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from openhailo._units import align_up
 from openhailo.driver.link import ChipLink
 from openhailo.errors import (
     DeviceError,
@@ -21,8 +22,9 @@ from openhailo.errors import (
 )
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.describe import describe, read_for
-from openhailo.runtime.description import NetworkDescription, TensorInfo
+from openhailo.runtime.description import NetworkDescription, TensorInfo, TensorInfos
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
+from openhailo.runtime.nms_stream import NmsOutputStream
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
 from openhailo.runtime.session import Session
@@ -56,7 +58,8 @@ class NetworkOptions:
     """How a network is configured.
 
     Args:
-        batch_size: frames that a multi-context network takes at a time (0: the file's default).
+        batch_size: most frames that a multi-context network takes at a time (0: 1). Calls with fewer frames take
+            fewer, and never wait for more.
         timeout_s: longest time without a frame before `DeviceTimeout`.
         queue_transfers: transfers per channel, 32, or 8 as in the vendor's packaged build (context-switch.md 13).
         performance: the ordinary power mode; False keeps small buffers (ultra performance).
@@ -66,6 +69,7 @@ class NetworkOptions:
         interrupt_at_start: the host is interrupted when the device begins to read a frame as well.
         repeat_queries: ask the firmware for its constants before every list, as the vendor's library does.
         input_orders, output_orders: user's order of a layer by name, where it is not the default.
+        host_ops: do what the file leaves to the host (boxes, softmax, argmax); False gives the layers themselves.
     """
 
     batch_size: int = 0
@@ -78,6 +82,7 @@ class NetworkOptions:
     repeat_queries: bool = False
     input_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
     output_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
+    host_ops: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH_SIZE:
@@ -94,6 +99,17 @@ class NetworkOptions:
             raise InputError(what="queue_transfers", detail=f"{self.queue_transfers} is below 1")
         if not self.timeout_s > 0:
             raise InputError(what="timeout_s", detail=f"{self.timeout_s} is not positive")
+
+
+def cycles(frames: int, most: int) -> tuple[int, int]:
+    """Return how many frames each cycle through the contexts takes, at most ``most``, and in all cycles together.
+
+    No more cycles than necessary, and as few frames too many as that allows.
+    """
+    if not frames:
+        return most, 0
+    batch = -(-frames // -(-frames // most))
+    return batch, align_up(frames, batch)
 
 
 class Network:
@@ -119,7 +135,9 @@ class Network:
         #: The chip cannot compute this network unless a reference is bound.
         self.needs_reference = False
         self._unbind: Callable[[], None] | None = None
+        #: Most frames of a cycle through the contexts, and those that the firmware takes now.
         self._pad_to = max(options.batch_size, 1) if description.multi_context else 1
+        self._cycle_frames = self._pad_to
 
     @classmethod
     def plan(cls, device: Device, content: bytes | Hef, group: str | None, options: NetworkOptions) -> Network:
@@ -128,6 +146,8 @@ class Network:
         file = read_for(content, architecture)
         clusters = device.information().partial_clusters_layout_bitmap
         description = describe(file, group, architecture, clusters)
+        if not options.host_ops:
+            description = description.without_host_ops()
         return cls(device, description, options)
 
     # --- life, under the device's lock ------------------------------------------------------------------------------
@@ -156,7 +176,7 @@ class Network:
     def _make_streams(self, link: ChipLink) -> None:
         assert self._session is not None, "configure makes it"
         options = StreamOptions(self.options.output_refill, self.options.interrupt_at_start)
-        ports = Ports(link, self.description, self._order_of, options, self._streams)
+        ports = Ports(link, self.description, self._order_of, options, self._streams, self.options.output_orders.get)
         ports.open(self._session.boundary)
         self._inputs, self._outputs = ports.inputs, ports.outputs
         self._in_order = [info.name for info in self._output_infos()] == list(self.description.outputs)
@@ -190,7 +210,9 @@ class Network:
         if self.needs_reference and self.reference is None:
             raise NoReference(name=self.name)
         pipeline = self._require_loaded()
-        self._device.firmware.enable_application(self._application, self.options.dynamic_batch_size)
+        usual = self._cycle_frames == self._pad_to
+        batch = self.options.dynamic_batch_size if usual else self._cycle_frames
+        self._device.firmware.enable_application(self._application, batch)
         self._device.link.enable_channels(pipeline.bitmap)
         try:
             pipeline.start()
@@ -198,6 +220,28 @@ class Network:
             # A run-time error of the action lists stops the channels; its reason comes as a notification.
             reason = self._describe_failure() or str(error)
             raise DeviceError(f"{self.name} could not be activated: {reason}; check the HEF") from error
+
+    def plan_batch(self, frames: int) -> int:
+        """Choose, before an activation, the number of frames of a cycle; return it."""
+        self._cycle_frames, _ = cycles(frames, self._pad_to)
+        return self._cycle_frames
+
+    def take_batch(self, frames: int) -> None:
+        """Let a cycle through the contexts take as many frames as suit a job of ``frames``; 0 for the usual number.
+
+        Called under the device's lock while the network runs. Frames in flight are waited for: they belong to cycles
+        of the old size. Firmware that can changes the batch as it runs, else the network is activated again
+        (context-switch.md 15).
+        """
+        if cycles(frames, self._pad_to)[0] == self._cycle_frames:
+            return
+        self.drain()
+        wanted = self.plan_batch(frames)
+        if self.description.features.can_fast_batch_switch:
+            self._device.firmware.enable_application(self._application, wanted)
+        else:
+            self.leave()
+            self.enter()
 
     def leave(self) -> None:
         """Take the channels back; frames in flight are cancelled."""
@@ -250,15 +294,51 @@ class Network:
     # --- use --------------------------------------------------------------------------------------------------------
 
     @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
+    def inputs(self) -> TensorInfos:
         """The inputs, in metadata order."""
-        return tuple(port.info for port in self._inputs)
+        return TensorInfos(port.info for port in self._inputs)
 
     @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The outputs, in the order of the results."""
+    def outputs(self) -> TensorInfos:
+        """The outputs, in the order of the results: ``network.outputs["boxes"].nms.score_threshold = 0.3``."""
         infos = {info.name: info for info in self._output_infos()}
-        return tuple(infos[name] for name in self.description.outputs if name in infos)
+        return TensorInfos(infos[name] for name in self.description.outputs if name in infos)
+
+    @property
+    def input_ports(self) -> Sequence[InputPort]:
+        """What stands between a user's input arrays and the streams."""
+        return self._inputs
+
+    @property
+    def output_ports(self) -> Sequence[OutputPort]:
+        """What stands between the streams and a user's output arrays."""
+        return self._outputs
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where jobs of the network go. Raises `StateError` when it was unloaded."""
+        return self._require_loaded()
+
+    @property
+    def link(self) -> ChipLink:
+        """The way to the chip that it is on."""
+        return self._device.link
+
+    @property
+    def most_cycle_frames(self) -> int:
+        """Most frames of a cycle through the contexts; 1 where there is one context."""
+        return self._pad_to
+
+    def missing_frames(self, frames: int) -> int:
+        """Return how many frames have to be added to ``frames``, so that cycles through the contexts are full."""
+        return cycles(frames, self._pad_to)[1] - frames if self._pad_to > 1 else 0
+
+    @property
+    def queue_depth(self) -> int:
+        """Frames that fit into the queues of the channels (runtime-behaviour.md 2: 32, fewer when they are large)."""
+        # A frame of boxes takes as many transfers as it has boxes, so those streams say nothing here.
+        streams = [stream for stream in self._streams if not isinstance(stream, NmsOutputStream)]
+        return max(1, min(stream.ring.depth for stream in streams))
 
     def __call__(self, inputs: Any, *, raw: bool = False) -> dict[str, Any]:
         """Run one frame or a batch and return the outputs by name.
@@ -269,7 +349,7 @@ class Network:
         device = self._device
         pipeline = self._require_loaded()
         with device.lock:
-            device.activate(self)
+            device.activate(self, frames=job.count)
             pipeline.enqueue(job)
         pipeline.wait(job)
         return job.finish()  # type: ignore[no-any-return, misc]
@@ -283,7 +363,7 @@ class Network:
         device = self._device
         pipeline = self._require_loaded()
         with device.lock:
-            device.activate(self)
+            device.activate(self, frames=job.count)
             return pipeline.submit(job)
 
     def measure(self) -> AbstractContextManager[StageTimes]:
@@ -293,7 +373,7 @@ class Network:
     def _job(self, inputs: Any, raw: bool) -> Job:
         arrays, writers, batched = self._gather(inputs)
         count = len(arrays[0])
-        padded = -(-count // self._pad_to) * self._pad_to
+        _, padded = cycles(count, self._pad_to)
         if padded != count:
             arrays = [np.concatenate([a, np.zeros((padded - count, *a.shape[1:]), a.dtype)]) for a in arrays]
         kind = FormatType.AUTO if raw else FormatType.FLOAT32
