@@ -158,6 +158,12 @@ class FakeNetwork:
     def enter(self):
         self._note("enter")
 
+    def plan_batch(self, frames):
+        return max(frames, 1)
+
+    def take_batch(self, frames):
+        pass
+
 
 @pytest.fixture
 def device():
