@@ -11,6 +11,7 @@ from openhailo.runtime.configure.header import ApplicationFeatures
 from openhailo.runtime.configure.operations import Operations
 from openhailo.runtime.describe_layers import LayerDescriber, output_names
 from openhailo.runtime.description import NetworkDescription
+from openhailo.runtime.host_ops import describe_ops
 from openhailo.runtime.translate import Translator
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import DeviceArchitecture
@@ -66,12 +67,15 @@ class _Describer:
         )
         described = LayerDescriber(core_op, group)
         layers, fused = tuple(described.layers()), described.fused()
+        host_ops = describe_ops(group, [layer for layer in layers if layer.is_output])
         return NetworkDescription(
             name=group.name,
             layers=layers,
             preliminary=preliminary,
             contexts=contexts,
-            outputs=output_names(group, layers),
+            outputs=output_names(group, layers, host_ops),
+            layer_outputs=output_names(group, layers),
+            host_ops=host_ops,
             config_channels=core_op.cfg_channels_count,
             networks=len(group.network_names),
             features=ApplicationFeatures(

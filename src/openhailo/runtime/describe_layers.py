@@ -9,6 +9,7 @@ from openhailo.hef import model as hef
 from openhailo.runtime.configure.layers import D2H, H2D, FusedPart, Layer, LayerKind, Mux, NmsStream
 from openhailo.runtime.description import BOX_NUMBERS, FusedOutput, TensorInfo
 from openhailo.runtime.formats import DTYPES, FormatOrder, FormatType, FrameLayout, Quantization
+from openhailo.runtime.host_ops import HostOp
 from openhailo.runtime.mux import check_mux
 from openhailo.runtime.nms_stream import WORD_BYTES
 
@@ -22,11 +23,16 @@ _KINDS = {
 }
 
 
-def output_names(group: hef.NetworkGroup, layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Return the names of the outputs in the file's order; those that it leaves out go last. Raises `InvalidHef`."""
-    outputs = [layer for layer in layers if layer.kind is LayerKind.BOUNDARY and layer.direction is D2H]
+def output_names(group: hef.NetworkGroup, layers: Sequence[Layer], host_ops: Sequence[HostOp] = ()) -> tuple[str, ...]:
+    """Return the names of the outputs in the file's order; those that it leaves out go last. Raises `InvalidHef`.
+
+    A host op's output stands for the layers that it reads.
+    """
+    read = {layer.key for op in host_ops for layer in op.layers}
+    outputs = [layer for layer in layers if layer.is_output and layer.key not in read]
     names = [leaf.name for layer in outputs if layer.fused is None for leaf in layer.leaves()]
     names += dict.fromkeys(layer.fused.name for layer in outputs if layer.fused is not None)
+    names += [op.name for op in host_ops]
     if len(set(names)) != len(names):
         raise InvalidHef(rule="output names", where=group.name, detail=f"{names} are not distinct")
     if not names:

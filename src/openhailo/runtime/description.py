@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from openhailo.errors import InputError
 from openhailo.runtime.configure.header import ApplicationFeatures
 from openhailo.runtime.configure.layers import D2H, H2D, Layer, LayerKind
 from openhailo.runtime.configure.operations import Operations
 from openhailo.runtime.formats import DTYPES, FormatOrder, FormatType, Quantization, user_shape
+
+if TYPE_CHECKING:
+    from openhailo.runtime.host_ops.describe import HostOp
+    from openhailo.runtime.host_ops.settings import NmsSettings
 
 #: y_min, x_min, y_max, x_max, score.
 BOX_NUMBERS = 5
@@ -22,7 +27,8 @@ class TensorInfo:
     """An input or output as the user sees it.
 
     ``shape`` is one frame's; ``dtype`` the device's own element type (what ``raw`` results have); ``original_names``
-    are the layers of the model that it was compiled from.
+    are the layers of the model that it was compiled from. ``nms`` holds the thresholds and limits of boxes that the
+    host suppresses; None for everything else.
     """
 
     name: str
@@ -31,6 +37,7 @@ class TensorInfo:
     order: FormatOrder
     quantization: Quantization
     original_names: tuple[str, ...] = ()
+    nms: NmsSettings | None = field(default=None, compare=False)
 
     @staticmethod
     def of(layer: Layer, order: FormatOrder) -> TensorInfo:
@@ -59,6 +66,22 @@ class TensorInfo:
         )
 
 
+class TensorInfos(tuple[TensorInfo, ...]):
+    """Inputs or outputs in order; found by place, or by name."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the one at place ``key``, or called ``key`` (an unknown name: `InputError`)."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for info in self:
+            if info.name == key:
+                return info
+        names = ", ".join(repr(info.name) for info in self)
+        raise InputError(what="name", detail=f"no {key!r}; there are: {names or 'none'}")
+
+
 @dataclass(frozen=True)
 class FusedOutput:
     """One output of boxes that comes in several streams (hef.md 12)."""
@@ -75,8 +98,9 @@ class NetworkDescription:
     results are given: leaves of a mux, and outputs put together, under names of their own. ``images`` are the inputs
     that come in planes, ``fused`` the outputs of boxes that come in several streams. ``ccw_by_reference`` tells that
     configuration writes point into a section of their own (HEF header versions above 0): lists are then sized, and
-    memory is synchronised, per write. ``is_program`` tells that the configuration is an image of ours, not of the
-    silicon's.
+    memory is synchronised, per write. ``host_ops`` are done by the host; the layers that they read are no outputs then,
+    but are among ``layer_outputs``, the names without host ops. ``is_program`` tells that the configuration is an
+    image of ours, not of the silicon's.
     """
 
     name: str
@@ -91,6 +115,12 @@ class NetworkDescription:
     is_program: bool = False
     images: Mapping[str, TensorInfo] = field(default_factory=dict)
     fused: Mapping[str, FusedOutput] = field(default_factory=dict)
+    host_ops: tuple[HostOp, ...] = ()
+    layer_outputs: tuple[str, ...] = ()
+
+    def without_host_ops(self) -> NetworkDescription:
+        """Return the network whose outputs are what the device sends, all of it."""
+        return replace(self, host_ops=(), outputs=self.layer_outputs) if self.host_ops else self
 
     @property
     def multi_context(self) -> bool:

@@ -18,6 +18,7 @@ from openhailo.errors import InputError, InvalidHef, ShapeMismatch
 from openhailo.runtime.configure.layers import H2D, Layer
 from openhailo.runtime.description import FusedOutput, NetworkDescription, TensorInfo
 from openhailo.runtime.formats import DTYPES, Array, FormatOrder, FormatType, UserFormat
+from openhailo.runtime.host_ops.port import op_port
 from openhailo.runtime.mux import bind_leaf, leaf_cuts
 from openhailo.runtime.nms_stream import NmsOutputStream, raw_boxes, real_boxes, round_robin
 from openhailo.runtime.planes import bind_plane, image_shape, join_planes
@@ -28,6 +29,8 @@ from openhailo.runtime.transforms import FramesCopy, InputTransform, OutputTrans
 #: (where results go, what fills it) of one stream.
 Sink = tuple[Any, Any]
 Orders = Callable[[Layer], FormatOrder]
+#: The user's order of an output by name, None for the usual one.
+ChosenOrder = Callable[[str], FormatOrder | None]
 
 
 @dataclass(frozen=True)
@@ -349,10 +352,11 @@ class Ports:
         orders: Orders,
         options: StreamOptions,
         streams: list[InputStream | OutputStream],
+        chosen: ChosenOrder = lambda name: None,
     ) -> None:
-        """Open nothing yet; ``streams`` gets every stream as it opens."""
+        """Open nothing yet; ``streams`` gets every stream as it opens, ``chosen`` is asked for outputs of host ops."""
         self._link, self._description, self._orders, self._options = link, description, orders, options
-        self._streams = streams
+        self._streams, self._chosen = streams, chosen
         self.inputs: list[InputPort] = []
         self.outputs: list[OutputPort] = []
 
@@ -396,7 +400,13 @@ class Ports:
 
     def _output_ports(self, opened: Sequence[tuple[Layer, OutputStream]]) -> Iterator[OutputPort]:
         fused: dict[str, list[tuple[int, NmsOutputStream]]] = {}
+        by_name = {layer.name: stream for layer, stream in opened}
+        read = {layer.name for op in self._description.host_ops for layer in op.layers}
+        for op in self._description.host_ops:
+            yield op_port(op, by_name, self._chosen(op.name))
         for layer, stream in opened:
+            if layer.name in read:
+                continue
             if layer.mux is not None:
                 yield MuxOutput(layer, stream, self._orders)
             elif not isinstance(stream, NmsOutputStream):

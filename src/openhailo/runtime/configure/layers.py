@@ -111,6 +111,11 @@ class Layer:
     user_order: FormatOrder = FormatOrder.NHWC
 
     @property
+    def is_output(self) -> bool:
+        """Whether the host reads it."""
+        return self.kind is LayerKind.BOUNDARY and self.direction is D2H
+
+    @property
     def transfer_bytes(self) -> int:
         """Bytes of one transfer (hef.md 10, 11)."""
         return self.nms.transfer_bytes if self.nms else self.layout.transfer_bytes
