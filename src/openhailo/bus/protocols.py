@@ -139,6 +139,10 @@ class DeviceFile(Protocol):
         """Map ``length`` bytes of the buffer whose handle is ``offset``, shared and writable. Raises ``OSError``."""
         ...
 
+    def is_alive(self) -> bool:
+        """Tell whether the driver finds the card alive, which it checks when its node is opened (driver.md 1.3)."""
+        ...
+
     def close(self) -> None:
         """Give up the open. No call may be inside. Idempotent."""
         ...

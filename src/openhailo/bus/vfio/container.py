@@ -11,13 +11,13 @@ from struct import pack
 from typing import Final
 
 from openhailo.bus.barrier import STRONGLY_ORDERED
+from openhailo.bus.syscalls import Kernel
 from openhailo.bus.sysfs import PciFunctionInfo, group_members
-from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DmaMapError, MalformedReply, OpenHailoError
+from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DmaMapError, MalformedReply
 from openhailo.spec import vfio
 from openhailo.spec.vfio import Extension, Request
 
 from .iommu import IovaRanges, OpenedDevice, map_error, open_node_error
-from .kernel import Kernel
 from .requests import full_answer, unpack_array, walk_capabilities
 
 API_VERSION: Final = 0
@@ -26,6 +26,18 @@ DEFAULT_RANGES: Final[IovaRanges] = ((0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 39) -
 #: The first kernel that refuses devices whose DMA is not coherent.
 COHERENCE_CHECKED_SINCE: Final = (6, 2)
 _DEFAULT_PAGE: Final = 4096
+
+_REMAPPING_HINT: Final = (
+    "the IOMMU cannot isolate interrupts; switch interrupt remapping on in the firmware setup, or accept that the "
+    "device can send any interrupt: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1"
+)
+_SET_IOMMU_HINTS: Final = {
+    Extension.TYPE1V2: _REMAPPING_HINT,
+    Extension.TYPE1: _REMAPPING_HINT,
+    Extension.NOIOMMU: "without an IOMMU only root may do this (CAP_SYS_RAWIO)",
+}
+#: Drivers that do not keep a group from being used: our own, and bridges.
+HARMLESS_DRIVERS: Final = frozenset({"", "vfio-pci", "pcieport", "pci-stub"})
 
 
 class Container:
@@ -63,6 +75,15 @@ class Container:
     def supports(self, extension: Extension) -> bool:
         """Tell whether the container can do something."""
         return self.ask(self.fd, Request.CHECK_EXTENSION, int(extension)) > 0
+
+    def set_iommu(self, kind: Extension) -> None:
+        """Give the container its address space. Raises `AccessDenied`, `DeviceError`."""
+        try:
+            self._kernel.ioctl(self.fd, Request.SET_IOMMU, int(kind))
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise AccessDenied(name=self.name, hint=_SET_IOMMU_HINTS[kind]) from error
+            raise DeviceError(f"{self.name}: SET_IOMMU failed: {error.strerror}; the kernel log says why") from error
 
     def read_limits(self) -> None:
         """Ask what addresses and pages the IOMMU has. Raises `DeviceError`, `MalformedReply`."""
@@ -130,10 +151,13 @@ def open_group(kernel: Kernel, function: PciFunctionInfo, *, root: Path, dev: Pa
     name = f"pci:{function.address}"
     container = Container(kernel, name, dev / "vfio" / str(function.iommu_group), dev / "vfio" / "vfio")
     try:
-        _check_group(container, function, root)
-        _set_iommu(container)
+        attach_group(container, function, root)
+        container.set_iommu(_best_type(container))
+        if not container.supports(Extension.DMA_CC_IOMMU):
+            check_coherence(name, platform.machine(), platform.release())
         container.read_limits()
-        return OpenedDevice(device_descriptor(container, function.address), container, "group")
+        fd = device_descriptor(container, function.address)
+        return OpenedDevice(fd, container, container.close, "group")
     except BaseException:
         container.close()
         raise
@@ -144,47 +168,39 @@ def device_descriptor(container: Container, address: str) -> int:
     return container.ask(container.group_fd, Request.GROUP_GET_DEVICE_FD, bytearray(address.encode() + b"\0"))
 
 
-def join_group(container: Container) -> int:
-    """Check the interface and return the group's flags. Raises `DeviceError`."""
+def attach_group(container: Container, function: PciFunctionInfo, root: Path) -> None:
+    """Put the group into the container. Raises `DeviceBusy`, `DeviceError`."""
     version = container.ask(container.fd, Request.GET_API_VERSION)
     if version != API_VERSION:
         raise DeviceError(f"{container.name}: VFIO has interface version {version}, only {API_VERSION} is known")
     layout = vfio.GROUP_STATUS
     status = bytearray(layout.pack(argsz=layout.size))
     container.ask(container.group_fd, Request.GROUP_GET_STATUS, status)
-    flags: int = layout.unpack(status)["flags"]
-    return flags
-
-
-def _check_group(container: Container, function: PciFunctionInfo, root: Path) -> None:
-    flags = join_group(container)
+    flags = layout.unpack(status)["flags"]
     if not flags & vfio.GroupFlag.VIABLE:
-        others = [
-            f"{member.address} ({member.driver})"
-            for member in group_members(function, root)
-            if member.address != function.address and member.driver not in ("", "vfio-pci", "pcieport")
-        ]
-        raise DeviceBusy(
-            name=container.name,
-            detail=f"other devices of its IOMMU group {function.iommu_group} are in use: {', '.join(others) or '?'}; "
-            "unbind them, or put the card into another slot",
-        )
+        raise DeviceBusy(name=container.name, detail=_who_holds(function, root))
     if flags & vfio.GroupFlag.CONTAINER_SET:
         raise DeviceBusy(name=container.name, detail="its IOMMU group is in another container")
+    container.ask(container.group_fd, Request.GROUP_SET_CONTAINER, bytearray(pack("=i", container.fd)))
 
 
-def _set_iommu(container: Container) -> None:
-    argument = bytearray(pack("=i", container.fd))
-    container.ask(container.group_fd, Request.GROUP_SET_CONTAINER, argument)
-    kind = next((e for e in (Extension.TYPE1V2, Extension.TYPE1) if container.supports(e)), None)
-    if kind is None:
-        raise DeviceError(f"{container.name}: no usable IOMMU driver; `modprobe vfio_iommu_type1`")
-    try:
-        container.ask(container.fd, Request.SET_IOMMU, int(kind))
-    except DeviceError as error:
-        raise _iommu_error(error, container.name) from error
-    if not container.supports(Extension.DMA_CC_IOMMU):
-        check_coherence(container.name, platform.machine(), platform.release())
+def _who_holds(function: PciFunctionInfo, root: Path) -> str:
+    others = [
+        f"{member.address} ({member.driver})"
+        for member in group_members(function, root)
+        if member.address != function.address and member.driver not in HARMLESS_DRIVERS
+    ]
+    return (
+        f"the kernel uses other devices of its IOMMU group {function.iommu_group}: {', '.join(others) or 'unknown'}; "
+        "unbind them or put the card into another slot"
+    )
+
+
+def _best_type(container: Container) -> Extension:
+    for kind in (Extension.TYPE1V2, Extension.TYPE1):
+        if container.supports(kind):
+            return kind
+    raise DeviceError(f"{container.name}: no usable IOMMU driver; `modprobe vfio_iommu_type1`")
 
 
 def check_coherence(name: str, machine: str, kernel_release: str) -> None:
@@ -200,14 +216,3 @@ def check_coherence(name: str, machine: str, kernel_release: str) -> None:
             f"{name}: Linux {kernel_release} does not tell whether DMA sees the processor's caches on {machine}; "
             "use Linux 6.2 or later, or the kernel driver (kernel:/dev/hailo0)"
         )
-
-
-def _iommu_error(error: DeviceError, name: str) -> OpenHailoError:
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno == errno.EPERM:
-        return AccessDenied(
-            name=name,
-            hint="the IOMMU cannot isolate interrupts; switch interrupt remapping on in the firmware setup, or accept "
-            "that the device can send any interrupt: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1",
-        )
-    return error

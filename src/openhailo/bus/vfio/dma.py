@@ -14,10 +14,10 @@ from openhailo._units import align_up
 from openhailo.bus.arena import Arena, ArenaBuffer, Chunk
 from openhailo.bus.protocols import DmaDirection
 from openhailo.bus.ranges import FreeRanges
+from openhailo.bus.syscalls import Kernel
 from openhailo.errors import DeviceError, DmaMapError
 
 from .iommu import Iommu
-from .kernel import Kernel
 
 #: Addresses below are left alone: zero must never be a valid address.
 FIRST_IOVA: Final = 1 << 20

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from openhailo.bus import sysfs
+from openhailo.bus.physical import RISK
 from openhailo.bus.protocols import PciFunction
 from openhailo.bus.registry import Endpoint
+from openhailo.bus.syscalls import Kernel, LinuxKernel
 from openhailo.bus.sysfs import PciFunctionInfo
-from openhailo.errors import AccessDenied, DeviceBusy, DeviceNotFound, InputError
+from openhailo.bus.sysfs_function import SysfsFunction
+from openhailo.errors import AccessDenied, DeviceBusy, DeviceNotFound, InputError, OpenHailoError
 from openhailo.spec.pci import PciIdentity
 
 from .container import open_group
 from .function import VfioFunction
+from .iommu import OpenedDevice
 from .iommufd import device_node, open_cdev
-from .kernel import Kernel, LinuxKernel
+from .noiommu import group_node, open_noiommu
 
 _log = logging.getLogger(__name__)
 
 DEV: Final = Path("/dev")
 DRIVER: Final = "vfio-pci"
+#: What a target ends in to allow ways without an IOMMU.
+TRUSTED_HOST: Final = "trusted-host"
 #: Where the kernel driver's package puts the firmware (driver.md 1.2).
 FIRMWARE: Final = Path("/lib/firmware/hailo/hailo8_fw.bin")
 
@@ -46,9 +53,18 @@ def open_endpoint(
     """
     if interface not in ("", "iommufd", "group"):
         raise InputError(what="interface", detail=f"{interface!r} is not iommufd or group")
-    info = choose(target, root)
-    function = open_function(info, kernel or LinuxKernel(), unsafe=unsafe, interface=interface, root=root, dev=dev)
-    return Endpoint(function=cast(PciFunction, function), firmware=firmware or _installed_firmware())
+    address, trusted = split_target(target)
+    info = choose(address, root)
+    way = Way(kernel or LinuxKernel(), root, dev, unsafe=unsafe or trusted, interface=interface)
+    return Endpoint(function=cast(PciFunction, way.open(info)), firmware=firmware or _installed_firmware())
+
+
+def split_target(target: str) -> tuple[str, bool]:
+    """Split ``0000:01:00.0,trusted-host`` into the address and whether ways without an IOMMU are allowed."""
+    address, comma, option = target.partition(",")
+    if comma and option != TRUSTED_HOST:
+        raise InputError(what=f"pci:{target}", detail=f"after the address only ,{TRUSTED_HOST} may follow")
+    return address, bool(comma)
 
 
 def choose(target: str, root: Path) -> PciFunctionInfo:
@@ -78,29 +94,58 @@ def bind_command(address: str) -> str:
     return f"openhailo bind vfio {address} --apply"
 
 
-def open_function(
-    info: PciFunctionInfo, kernel: Kernel, *, unsafe: bool, interface: str, root: Path, dev: Path
-) -> VfioFunction:
-    """Open ``info`` the best way there is. Raises as `open_endpoint`."""
-    name = f"pci:{info.address}"
-    if info.driver != DRIVER:
-        raise _not_bound(info, name)
-    excluded = sysfs.memory_windows(root)
-    node = device_node(info, root=root, dev=dev)
-    has_iommufd = node is not None and kernel.exists(node) and kernel.exists(dev / "iommu")
-    if node is not None and (interface == "iommufd" or (has_iommufd and interface != "group")):
-        opened = open_cdev(kernel, info, node, dev=dev)
-    else:
-        opened = open_group(kernel, info, root=root, dev=dev)
-    _log.debug("%s is open by way of %s", name, opened.way)
-    return VfioFunction(kernel, opened, name, excluded=excluded)
+@dataclass(frozen=True)
+class Way:
+    """How to reach functions: which system calls, where ``/sys`` and ``/dev`` are, and what the user allows."""
+
+    kernel: Kernel
+    root: Path
+    dev: Path
+    unsafe: bool = False
+    interface: str = ""
+
+    def open(self, info: PciFunctionInfo) -> VfioFunction | SysfsFunction:
+        """Open ``info`` the best way there is. Raises as `open_endpoint`."""
+        name = f"pci:{info.address}"
+        if info.driver != DRIVER:
+            if info.driver or not self.unsafe:
+                raise _not_bound(info, name)
+            _log.warning("%s is open without an IOMMU: it can reach all memory of this machine", name)
+            return SysfsFunction(self.kernel, info, self.root)
+        opened = self._open_vfio(info, name)
+        _log.debug("%s is open by way of %s", name, opened.way)
+        return VfioFunction(self.kernel, opened, name, excluded=sysfs.memory_windows(self.root))
+
+    def _open_vfio(self, info: PciFunctionInfo, name: str) -> OpenedDevice:
+        node = device_node(info, root=self.root, dev=self.dev)
+        if self.interface == "iommufd" and node is None:
+            raise DeviceNotFound(
+                name=name, hint="this kernel offers no device node for iommufd (CONFIG_VFIO_DEVICE_CDEV)"
+            )
+        if node is not None and self.interface != "group" and (self.interface or self._has_iommufd(node)):
+            return open_cdev(self.kernel, info, node, dev=self.dev)
+        if self.kernel.exists(group_node(info, self.dev)):
+            if not self.unsafe:
+                raise AccessDenied(name=name, hint=RISK)
+            _log.warning("%s is open without an IOMMU: it can reach all memory of this machine", name)
+            return open_noiommu(self.kernel, info, root=self.root, dev=self.dev)
+        return open_group(self.kernel, info, root=self.root, dev=self.dev)
+
+    def _has_iommufd(self, node: Path) -> bool:
+        return self.kernel.exists(node) and self.kernel.exists(self.dev / "iommu")
 
 
-def _not_bound(info: PciFunctionInfo, name: str) -> Exception:
+def _not_bound(info: PciFunctionInfo, name: str) -> OpenHailoError:
     if info.driver:
         return DeviceBusy(
             name=name,
             detail=f"the kernel driver {info.driver!r} has it; `{bind_command(info.address)}` takes it away from there",
+        )
+    if info.iommu_group is None:
+        return AccessDenied(
+            name=name,
+            hint="no IOMMU protects this machine from it. Switch one on (VT-d or AMD-Vi in the firmware setup, on "
+            f"Intel also intel_iommu=on on the kernel command line), then `{bind_command(info.address)}`. Otherwise: {RISK}",
         )
     return AccessDenied(name=name, hint=f"it is not bound to {DRIVER}; run `{bind_command(info.address)}`")
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from openhailo.bus.capabilities import forbid_no_snoop
+from openhailo.bus.physical import PhysicalMemory
 from openhailo.bus.protocols import DmaSpace, Window
+from openhailo.bus.regions import Bars
+from openhailo.bus.syscalls import Kernel
 from openhailo.errors import OpenHailoError
 
 from .dma import VfioDma
 from .interrupts import VfioInterrupts
 from .iommu import OpenedDevice
-from .kernel import Kernel
-from .regions import Bars, open_config
 from .requests import DeviceRequests
 
 _log = logging.getLogger(__name__)
@@ -38,24 +39,24 @@ class VfioFunction:
         opened: OpenedDevice,
         name: str,
         *,
-        dma: ClosableDma | None = None,
         excluded: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Take over ``opened`` and ``dma``, also when this raises: `DeviceError`, `DeviceLost`, `MalformedReply`.
+        """Take over ``opened``, also when this raises: `DeviceError`, `DeviceLost`, `MalformedReply`.
 
-        ``dma`` is the memory to use where there is no IOMMU; ``excluded`` are bus addresses (start, size) that memory
-        must not be put at.
+        ``excluded`` are bus addresses (start, size) that memory must not be put at.
         """
         self.name, self.way = name, opened.way
         self._kernel, self._opened = kernel, opened
-        self._closers: list[Callable[[], None]] = [opened.iommu.close, lambda: kernel.close(opened.fd)]
+        self._closers: list[Callable[[], None]] = [opened.close, lambda: kernel.close(opened.fd)]
         try:
             self._device = DeviceRequests(kernel, opened.fd, name)
-            self.config = open_config(self._device)
+            self.config = self._device.config()
             forbid_no_snoop(self.config)
-            self._bars = Bars(self._device, self.config)
+            self._bars = Bars(kernel, name, self._device.bar, self.config)
             self._closers.append(self._bars.close)
-            self.dma: ClosableDma = dma or VfioDma(kernel, opened.iommu, excluded)
+            self.dma: ClosableDma = (
+                PhysicalMemory(kernel) if opened.iommu is None else VfioDma(kernel, opened.iommu, excluded)
+            )
             self._closers.append(self.dma.close)
             self._closers.append(self._stop_mastering)
             self.irq = VfioInterrupts(self._device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,17 +43,17 @@ class Iommu(Protocol):
         """Take a whole mapping back. Raises `DmaMapError`."""
         ...
 
-    def close(self) -> None:
-        """Give the address space up, after the device. Idempotent."""
-        ...
-
 
 @dataclass(frozen=True)
 class OpenedDevice:
-    """A device's descriptor, the space it is in, and which way that was ("iommufd", "group", "no-IOMMU")."""
+    """A device's descriptor, and the address space it is in (None: there is no IOMMU).
+
+    ``close`` gives up what the way in needed, after the device; ``way`` is "iommufd", "group" or "no-IOMMU".
+    """
 
     fd: int
-    iommu: Iommu
+    iommu: Iommu | None
+    close: Callable[[], None]
     way: str
 
 

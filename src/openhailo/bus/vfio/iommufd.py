@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from openhailo.bus.syscalls import Kernel
 from openhailo.bus.sysfs import SYSFS, PciFunctionInfo
 from openhailo.errors import DeviceError, DmaMapError, MalformedReply
 from openhailo.spec import vfio
@@ -20,7 +21,6 @@ from openhailo.spec.vfio import IoasFlag, Request
 
 from .container import checked_ranges
 from .iommu import IovaRanges, OpenedDevice, map_error, open_node_error
-from .kernel import Kernel
 
 #: More ranges than any IOMMU has.
 MAX_RANGES: Final = 4096
@@ -152,4 +152,4 @@ def open_cdev(kernel: Kernel, function: PciFunctionInfo, node: Path, *, dev: Pat
             kernel.close(fd)
         space.close()
         raise
-    return OpenedDevice(fd, space, "iommufd")
+    return OpenedDevice(fd, space, space.close, "iommufd")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from errno import ENODEV
 from struct import pack
 from typing import Any, Final
 
+from openhailo.bus.regions import Region, RegionFile
+from openhailo.bus.syscalls import Kernel
 from openhailo.errors import DeviceError, DeviceLost, MalformedReply, OpenHailoError
 from openhailo.spec import vfio
 from openhailo.spec.layout import Struct
 from openhailo.spec.vfio import Request
-
-from .kernel import Kernel
 
 #: No answer of the kernel is longer: capability lists are a few hundred bytes.
 MAX_ANSWER_BYTES: Final = 1 << 16
@@ -21,16 +20,8 @@ MAX_ANSWER_BYTES: Final = 1 << 16
 MAX_CAPABILITIES: Final = 64
 #: The chip's BARs have 16 KiB; whatever else a function may be, it is not ours.
 MAX_BAR_BYTES: Final = 1 << 28
-
-
-@dataclass(frozen=True)
-class Region:
-    """A region of a device: ``offset`` is where it lies in the device's file."""
-
-    index: int
-    size_bytes: int
-    offset: int
-    mappable: bool
+MIN_CONFIG_BYTES: Final = 64
+BARS: Final = 6
 
 
 class DeviceRequests:
@@ -44,10 +35,14 @@ class DeviceRequests:
         if not info["flags"] & vfio.DeviceFlag.PCI:
             raise DeviceError(f"{name} is no PCI device for VFIO; check what is bound to vfio-pci")
 
-    def region(self, index: int) -> Region:
-        """Return region ``index``; without bytes where the function has none. Raises `MalformedReply`."""
+    def bar(self, index: int) -> Region | None:
+        """Return BAR ``index``; None where the function has none. Raises `MalformedReply`."""
+        return self.region(index) if 0 <= index < BARS else None
+
+    def region(self, index: int) -> Region | None:
+        """Return region ``index``; None where the function has none. Raises `MalformedReply`."""
         if index >= self._info["num_regions"]:
-            return Region(index, 0, 0, mappable=False)
+            return None
         request = Request.DEVICE_GET_REGION_INFO
         try:
             answer = full_answer(self.kernel, self.fd, request, vfio.REGION_INFO, index=index)
@@ -55,15 +50,24 @@ class DeviceRequests:
             raise device_error(error, self.name, request) from error
         info = vfio.REGION_INFO.unpack(answer)
         size, flags = info["size"], info["flags"]
+        if not size:
+            return None
         if size > MAX_BAR_BYTES or size % 4 or info["offset"] + size >= 1 << 63:
             raise MalformedReply(what=f"region {index}", detail=f"{size} bytes at 0x{info['offset']:X}")
         usable = vfio.RegionFlag.READ | vfio.RegionFlag.WRITE
-        if size and flags & usable != usable:
+        if flags & usable != usable:
             raise MalformedReply(what=f"region {index}", detail=f"flags 0x{flags:X} do not allow reading and writing")
         mappable = bool(flags & vfio.RegionFlag.MMAP)
         if flags & vfio.RegionFlag.CAPABILITIES:
             mappable = mappable and _is_whole(answer, info["cap_offset"], size)
-        return Region(index, size, info["offset"], mappable)
+        return Region(index, self.fd, size, info["offset"], mappable)
+
+    def config(self) -> RegionFile:
+        """Return the configuration space. Raises `MalformedReply`."""
+        region = self.region(vfio.CONFIG_REGION)
+        if region is None or region.size_bytes < MIN_CONFIG_BYTES:
+            raise MalformedReply(what="configuration space", detail="missing or shorter than its header")
+        return RegionFile(self.kernel, self.name, region)
 
     def irq_count(self, index: int) -> int:
         """Return how many eventfds interrupt ``index`` takes; 0 where it has none."""

@@ -1,10 +1,11 @@
-"""The system calls that VFIO needs, as one object: tests put a kernel of their own here."""
+"""The system calls that reach a PCI function, as one object: tests put a kernel of their own here."""
 
 from __future__ import annotations
 
 import fcntl
 import mmap
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,10 @@ class Kernel(Protocol):
 
     def exists(self, path: Path) -> bool:
         """Tell whether a device node is there."""
+        ...
+
+    def write_attribute(self, path: Path, text: str) -> None:
+        """Write a file under ``/sys``."""
         ...
 
     def open(self, path: Path) -> int:
@@ -49,6 +54,26 @@ class Kernel(Protocol):
         """Return zeroed, page-aligned memory; it lives as long as a view of it."""
         ...
 
+    def huge_page_bytes(self) -> int:
+        """Return the size of a huge page; 0 where there are none."""
+        ...
+
+    def huge_pages(self, size_bytes: int) -> memoryview:
+        """Return zeroed memory made of huge pages, which stay where they are."""
+        ...
+
+    def physical_address(self, address: int) -> int:
+        """Return where the page at ``address`` of this process lies in the machine; 0 where that is kept secret."""
+        ...
+
+
+#: Flags of ``mmap`` that the module of the same name does not have (the kernel's generic values).
+_MAP_LOCKED, _MAP_HUGETLB = 0x2000, 0x40000
+#: An entry of pagemap: the page is in memory, and in which frame.
+_PAGE_PRESENT, _PAGE_FRAME = 1 << 63, (1 << 55) - 1
+_MEMINFO = Path("/proc/meminfo")
+_PAGEMAP = "/proc/self/pagemap"
+
 
 class LinuxKernel:
     """The real one."""
@@ -56,6 +81,14 @@ class LinuxKernel:
     def exists(self, path: Path) -> bool:
         """Tell whether a device node is there."""
         return path.exists()
+
+    def write_attribute(self, path: Path, text: str) -> None:
+        """Write a file under ``/sys``; it must be there."""
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
 
     def open(self, path: Path) -> int:
         """Open a device node."""
@@ -78,9 +111,11 @@ class LinuxKernel:
         return os.pwrite(fd, data, offset)
 
     def map_bar(self, fd: int, size_bytes: int, offset: int) -> tuple[Window, Callable[[], None]]:
-        """Map a BAR. Pages are mapped whole, also where the BAR is smaller than one (16 KiB pages of a Pi 5)."""
-        mapping = mmap.mmap(fd, align_up(size_bytes, mmap.PAGESIZE), flags=mmap.MAP_SHARED, offset=offset)
-        window = map_window(memoryview(mapping)[:size_bytes])
+        """Map a BAR. Pages are mapped whole, also where the BAR is less than one (16 KiB pages of a Pi 5)."""
+        skip = offset % mmap.PAGESIZE
+        length = align_up(skip + size_bytes, mmap.PAGESIZE)
+        mapping = mmap.mmap(fd, length, flags=mmap.MAP_SHARED, offset=offset - skip)
+        window = map_window(memoryview(mapping)[skip : skip + size_bytes])
 
         def unmap() -> None:
             window.close()
@@ -91,3 +126,22 @@ class LinuxKernel:
     def pages(self, size_bytes: int) -> memoryview:
         """Return shared anonymous memory: a child that is forked cannot pull its pages from under the device."""
         return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS))
+
+    def huge_page_bytes(self) -> int:
+        """Return the default size of huge pages."""
+        found = re.search(r"^Hugepagesize:\s*(\d+) kB$", _MEMINFO.read_text("ascii"), re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+
+    def huge_pages(self, size_bytes: int) -> memoryview:
+        """Return huge pages, all of them there from now on; a child that is forked shares them."""
+        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE | _MAP_LOCKED | _MAP_HUGETLB
+        return memoryview(mmap.mmap(-1, size_bytes, flags=flags))
+
+    def physical_address(self, address: int) -> int:
+        """Ask the kernel's pagemap, which shows frames to root only."""
+        fd = os.open(_PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            entry = int.from_bytes(os.pread(fd, 8, address // mmap.PAGESIZE * 8), "little")
+        finally:
+            os.close(fd)
+        return (entry & _PAGE_FRAME) * mmap.PAGESIZE if entry & _PAGE_PRESENT else 0

@@ -1,29 +1,38 @@
-"""Configuration space and BARs."""
+"""Configuration space and BARs of a function whose regions lie in a file."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from errno import EIO, ENODEV
-from typing import Final
 
-from openhailo.bus.mmio import bad_access
-from openhailo.bus.protocols import Window
-from openhailo.errors import DeviceError, DeviceLost, InputError, MalformedReply, OpenHailoError
-from openhailo.spec.vfio import CONFIG_REGION
+from openhailo.errors import DeviceError, DeviceLost, InputError, OpenHailoError
 
-from .requests import DeviceRequests, Region
+from .mmio import bad_access
+from .protocols import ConfigSpace, Window
+from .syscalls import Kernel
 
-_MIN_CONFIG_BYTES: Final = 64
 _COMMAND, _COMMAND_MEMORY = 0x04, 0x2
 
 
-class RegionFile:
-    """A region through reads and writes of the device's file."""
+@dataclass(frozen=True)
+class Region:
+    """A region of a function: ``fd`` is the file it lies in, ``offset`` where."""
 
-    def __init__(self, device: DeviceRequests, region: Region) -> None:
-        """Take the region."""
-        self._kernel, self._fd, self._name = device.kernel, device.fd, device.name
+    index: int
+    fd: int
+    size_bytes: int
+    offset: int
+    mappable: bool
+
+
+class RegionFile:
+    """A region through reads and writes; implements `openhailo.bus.protocols.ConfigSpace`."""
+
+    def __init__(self, kernel: Kernel, name: str, region: Region) -> None:
+        """Take the region of the function ``name``."""
+        self._kernel, self._fd, self._name = kernel, region.fd, name
         self.region, self.size_bytes = region, region.size_bytes
 
     def read(self, offset: int, width: int) -> int:
@@ -100,45 +109,37 @@ class FileWindow:
 class Bars:
     """The windows of a function, opened when they are asked for."""
 
-    def __init__(self, device: DeviceRequests, config: RegionFile) -> None:
-        """Take the device and its configuration space."""
-        self._device, self._config = device, config
+    def __init__(self, kernel: Kernel, name: str, find: Callable[[int], Region | None], config: ConfigSpace) -> None:
+        """Take what finds the region of a BAR (None: there is none), and the configuration space."""
+        self._kernel, self._name, self._find, self._config = kernel, name, find, config
         self._open: dict[int, tuple[Window, Callable[[], None]]] = {}
 
     def window(self, bar: int) -> Window:
         """Return BAR ``bar``; the same object each time. Raises `DeviceLost`, `DeviceError`, `MalformedReply`."""
         if bar not in self._open:
-            region = self._device.region(bar) if 0 <= bar < CONFIG_REGION - 1 else Region(bar, 0, 0, mappable=False)
-            if not region.size_bytes:
-                raise DeviceLost(name=self._device.name, detail=f"it has no BAR {bar}")
+            region = self._find(bar)
+            if region is None:
+                raise DeviceLost(name=self._name, detail=f"it has no BAR {bar}")
             self._decode()
             self._open[bar] = self._map(region)
         return self._open[bar][0]
 
     def _decode(self) -> None:
-        """Switch memory decoding on: without it the kernel answers an access to a mapped BAR with SIGBUS."""
+        """Switch memory decoding on: without it VFIO answers an access to a mapped BAR with SIGBUS."""
         command = self._config.read(_COMMAND, 2)
         if not command & _COMMAND_MEMORY:
             self._config.write(_COMMAND, 2, command | _COMMAND_MEMORY)
 
     def _map(self, region: Region) -> tuple[Window, Callable[[], None]]:
         if not region.mappable:
-            window = FileWindow(RegionFile(self._device, region))
+            window = FileWindow(RegionFile(self._kernel, self._name, region))
             return window, window.close
         try:
-            return self._device.kernel.map_bar(self._device.fd, region.size_bytes, region.offset)
+            return self._kernel.map_bar(region.fd, region.size_bytes, region.offset)
         except (OSError, ValueError) as error:
-            raise DeviceError(f"{self._device.name}: BAR {region.index} cannot be mapped: {error}") from error
+            raise DeviceError(f"{self._name}: BAR {region.index} cannot be mapped: {error}") from error
 
     def close(self) -> None:
         """Unmap everything. Idempotent."""
         while self._open:
             self._open.popitem()[1][1]()
-
-
-def open_config(device: DeviceRequests) -> RegionFile:
-    """Return the configuration space. Raises `MalformedReply`."""
-    region = device.region(CONFIG_REGION)
-    if region.size_bytes < _MIN_CONFIG_BYTES:
-        raise MalformedReply(what="configuration space", detail=f"{region.size_bytes} bytes")
-    return RegionFile(device, region)
