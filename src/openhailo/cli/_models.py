@@ -24,6 +24,9 @@ ReferenceOption = Annotated[
     Path | None,
     typer.Option("--reference", help="ONNX file with the numerics of a HEF compiled for silicon (twin only)."),
 ]
+NetworkOption = Annotated[
+    str | None, typer.Option("--network", help="Which network of a HEF with several. Default: the first.")
+]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _task(settings: Path | None, labels: Path | None) -> Task | None:
     return build_task(values, labels=names)
 
 
-def load(device: Device, choice: ModelChoice, reference: Path | None = None) -> Network:
+def load(device: Device, choice: ModelChoice, reference: Path | None = None, network: str | None = None) -> Network:
     """Load the model on ``device``."""
     options = choice.compile_options if choice.path.suffix == ".onnx" else {}
-    return device.load(choice.path, reference=reference, compile_options=options)
+    return device.load(choice.path, reference=reference, network=network, compile_options=options)

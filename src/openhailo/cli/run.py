@@ -13,7 +13,7 @@ import typer
 from openhailo.errors import InputError
 
 from ._devices import UnknownDriverOption, open_device
-from ._models import ModelArgument, ReferenceOption, find_model, load
+from ._models import ModelArgument, NetworkOption, ReferenceOption, find_model, load
 from ._output import DeviceOption, to_plain
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def command(
     settings: Annotated[Path | None, typer.Option("--task", help="JSON file: decoder, input size, ...")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="File with one class name a line.")] = None,
     reference: ReferenceOption = None,
+    network: NetworkOption = None,
     raw: Annotated[bool, typer.Option("--raw", help="Integers as the device gives them, not dequantized.")] = False,
     device: DeviceOption = None,
     allow_unknown_driver: UnknownDriverOption = False,
@@ -43,8 +44,8 @@ def command(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
-        network = load(chip, choice, reference)
-        for record in _progress(_run_all(network, choice.task, inputs, output, raw), len(inputs)):
+        loaded = load(chip, choice, reference, network)
+        for record in _progress(_run_all(loaded, choice.task, inputs, output, raw), len(inputs)):
             typer.echo(jsonlib.dumps(to_plain(record)))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .compatibility import compatible_with as compatible_with
     from .composer import StreamSpec as StreamSpec
     from .composer import compose as compose
+    from .joiner import join as join
     from .model import Hef as Hef
     from .model import NetworkGroup as NetworkGroup
     from .reader import read as read
@@ -27,6 +28,7 @@ _HOMES = {
     "check": "checker",
     "compatible_with": "compatibility",
     "compose": "composer",
+    "join": "joiner",
     "read": "reader",
     "write": "writer",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "check",
     "compatible_with",
     "compose",
+    "join",
     "read",
     "write",
 ]

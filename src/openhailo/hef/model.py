@@ -356,9 +356,12 @@ class Hef:
         )
 
     def network_group(self, name: str | None = None) -> NetworkGroup:
-        """Return the group called ``name``, or the default one. No such group: `InputError`."""
+        """Return the group called ``name``, or that has a network ``group/network`` called so, or the default one.
+
+        No such group: `InputError` that names those there are.
+        """
         for group in self.network_groups:
-            if name is None or group.name == name:
+            if name is None or group.name == name or name in group.network_names:
                 return group
         names = ", ".join(group.name for group in self.network_groups)
         raise InputError(what="network group", detail=f"no {name!r} in this HEF; it has: {names or 'none'}")

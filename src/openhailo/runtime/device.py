@@ -135,6 +135,7 @@ class Device:
         *,
         reference: str | Path | FrameReference | None = None,
         group: str | None = None,
+        network: str | None = None,
         compile_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Network:
@@ -146,6 +147,7 @@ class Device:
             reference: ONNX file that computes a HEF compiled for silicon where the chip itself cannot, or a function
                 of frames in device format (see `openhailo.runtime.network.FrameReference`).
             group: network group to use; by default the file's first one.
+            network: the same by the name of a network: "name", or "group/name".
             compile_options: options for the compiler, when ``model`` is an ONNX file.
             options: fields of `openhailo.runtime.network.NetworkOptions`.
 
@@ -157,16 +159,16 @@ class Device:
             self._require_open("loading a network")
             if self._applications >= MAX_APPLICATIONS:
                 raise DoesNotFit(resource="network groups", need=self._applications + 1, have=MAX_APPLICATIONS)
-            network = Network.plan(self, content, group, settings)
+            made = Network.plan(self, content, group or network, settings)
             if reference is not None:
-                network.reference = reference_of(reference, network.description)
+                made.reference = reference_of(reference, made.description)
             # The firmware takes no configuration while a network runs (context-switch.md 15).
             self._rest()
             self._prepare()
-            network.configure(self._applications, self._reference_port)
+            made.configure(self._applications, self._reference_port)
             self._applications += 1
-            self._networks.append(network)
-            return network
+            self._networks.append(made)
+            return made
 
     def _hef_of(self, model: str | Path | bytes | Hef, compile_options: Mapping[str, Any]) -> bytes | Hef:
         if isinstance(model, Hef):
