@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tools.report import write_report
 
-from benchmarks import dma, inference, process, vision
+from benchmarks import dma, host_ops, inference, process, vision
 
-SUITES = {"inference": inference, "dma": dma, "vision": vision, "process": process}
+SUITES = {"inference": inference, "dma": dma, "vision": vision, "host_ops": host_ops, "process": process}
 
 
 def main() -> None:

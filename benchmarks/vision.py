@@ -30,15 +30,22 @@ def rows() -> list[Row]:
 def plain_nms(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> list[int]:
     """Suppress class by class: take the best box, drop what overlaps it, repeat."""
     kept: list[int] = []
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for number in np.unique(classes):
-        order = np.flatnonzero(classes == number)
-        order = order[np.argsort(-scores[order], kind="stable")]
-        while len(order):
-            best, rest = order[0], order[1:]
-            kept.append(int(best))
-            low = np.maximum(boxes[best, :2], boxes[rest, :2])
-            high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-            shared = np.clip(high - low, 0, None).prod(axis=1)
-            order = rest[shared / (area[best] + area[rest] - shared) <= IOU]
+        members = np.flatnonzero(classes == number)
+        kept += members[suppressed(boxes[members], scores[members], IOU)].tolist()
+    return kept
+
+
+def suppressed(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+    """Return which boxes of one class stay, best first."""
+    kept: list[int] = []
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-scores, kind="stable")
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = np.clip(high - low, 0, None).prod(axis=1)
+        order = rest[shared / (area[best] + area[rest] - shared) <= threshold]
     return kept
