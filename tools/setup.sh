@@ -30,4 +30,5 @@ python=$(find_python) || { install_debian python3; python=$(find_python) || fail
 "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable compat/hailo_platform
 touch .venv/.ready

@@ -1,0 +1,1 @@
+"""Older import paths; each module warns when it is imported."""

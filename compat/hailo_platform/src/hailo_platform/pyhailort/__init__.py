@@ -1,0 +1,1 @@
+"""The API; programs import `hailo_platform.pyhailort.pyhailort`."""
