@@ -42,7 +42,8 @@ class Check:
 
     def missing(self, capabilities: frozenset[str]) -> str:
         """Return why a rig with ``capabilities`` cannot run this check; empty when it can."""
-        lacking = [need for need in self.needs if need not in capabilities]
+        offered = capabilities | {"raw"} if "function" in capabilities else capabilities
+        lacking = [need for need in self.needs if need not in offered]
         return f"needs {', '.join(lacking)}" if lacking else ""
 
 

@@ -14,6 +14,8 @@ from openhailo.twin.firmware.config import ThrottlingLevel
 ARCHITECTURES: Mapping[str, int] = MappingProxyType({"hailo8": 1, "hailo8l": 2})
 #: Every release of firmware whose protocol is known.
 VERSIONS = ((4, 17, 0), (4, 17, 1), (4, 18, 0), (4, 19, 0), (4, 20, 0), (4, 20, 1), (4, 21, 0), (4, 22, 0), (4, 23, 0))
+#: Releases of the kernel driver; they are numbered like the firmware.
+RELEASES = tuple(".".join(map(str, version)) for version in VERSIONS)
 VERSION = (4, 23, 0)
 
 HW_CONSTS: Mapping[str, int] = MappingProxyType(

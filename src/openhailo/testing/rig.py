@@ -5,7 +5,10 @@ twin offers everything. Capabilities:
 
 ============  =========================================================================================================
 link          always: ``rig.link`` and ``rig.client``
+pcie          ``rig.link`` is this project's own PCIe driver, which loads firmware and owns interrupts and registers
 function      ``rig.open_function()`` gives the bare PCI function, with firmware running and no driver on it
+raw           ``rig.raw_host()`` gives a host that knows only bytes: on a bare function, or on the kernel driver's node
+device_file   ``rig.open_file()`` gives an open of the kernel driver's node (`openhailo.testing.rig_kernel`)
 fresh         ``rig.fresh(...)`` makes another device: cold, of another version, with scripted answers
 expected      ``rig.expected``: what the device was configured to answer, and ``rig.hw_consts``
 faults        ``rig.faults`` breaks things on purpose
@@ -37,7 +40,11 @@ if TYPE_CHECKING:
     from openhailo.twin.firmware import FirmwareConfig
     from openhailo.twin.sensors import Sensors
 
-ALL = frozenset({"link", "function", "fresh", "expected", "faults", "sensors", "state", "clock", "programs"})
+    from .conformance.raw.host import MessageHost
+
+ALL = frozenset(
+    {"link", "pcie", "function", "raw", "fresh", "expected", "faults", "sensors", "state", "clock", "programs"}
+)
 
 
 class Lacking(Exception):
@@ -82,6 +89,12 @@ class Rig:
     def open_function(self) -> PciFunction:
         """Return the bare PCI function; the link is closed for it."""
         raise Lacking("function")
+
+    def raw_host(self) -> MessageHost:
+        """Return a host that knows only bytes; the link is closed for it."""
+        from .conformance.raw.host import RawHost
+
+        return RawHost(self.open_function())
 
     def fresh(self, **changes: Any) -> Rig:
         """Return a rig around another device; the caller closes it."""
@@ -163,7 +176,7 @@ class Rig:
 class FunctionRig(Rig):
     """A rig around a bare PCI function that this process owns."""
 
-    capabilities = frozenset({"link"})
+    capabilities = frozenset({"link", "pcie"})
 
     def __init__(self, function: PciFunction, *, firmware: bytes | None = None) -> None:
         super().__init__(PcieLink(function, firmware=firmware))
@@ -204,16 +217,15 @@ class TwinRig(Rig):
     def twin(self) -> Twin:
         """The twin, made at first use; its sensors stand still at known values."""
         if self._twin is None:
-            self._twin = self._make_twin()
+            self._twin = self._make_twin(self.setup)
         return self._twin
 
-    def _make_twin(self) -> Twin:
+    def _make_twin(self, setup: TwinSetup) -> Twin:
         from openhailo.twin.clock import SteppedClock
         from openhailo.twin.facade import Twin
 
         from . import reference
 
-        setup = self.setup
         twin = Twin(
             setup.arch,
             firmware_version=setup.version,

@@ -132,6 +132,7 @@ class Chip:
             log_bases=log_bases(spec),
             faults=self.faults,
             observers=self.observers,
+            schedule=self.loop.schedule,
         )
         self.registers.on_acknowledge(mailbox.pump)
         return mailbox

@@ -37,6 +37,7 @@ class EventLoop:
         self._computing = False
         self._running = False
         self._waiting = 0
+        self._quiet = 0
         self._deadlines: list[int] = []
         self._woken = False
 
@@ -63,7 +64,7 @@ class EventLoop:
 
     def notify(self) -> None:
         """Tell waiting hosts that something happened for them."""
-        if self._waiting:
+        if self._waiting or self._quiet:
             self._changed.notify_all()
 
     # --- called by hosts, through the ports ---------------------------------------------------------------------
@@ -132,6 +133,27 @@ class EventLoop:
                         self._pass_any_time()
             finally:
                 self._waiting -= 1
+
+    def wait_quietly(self, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait in real time until ``ready()``; False when it was not in time.
+
+        Runs nothing and lets no time of the chip pass: for hosts of several threads of which one drives a stepped chip.
+        """
+        with self.lock:
+            self._quiet += 1
+            try:
+                return self._changed.wait_for(ready, timeout_s)
+            finally:
+                self._quiet -= 1
+
+    def step_until(self, deadline_ns: int) -> None:
+        """Do the next thing: run what is due, compute, or jump to the next event, at most to ``deadline_ns``."""
+        with self.lock:
+            if self._compute_one():
+                return
+            due = self._events[0][0] if self._events else deadline_ns
+            self.clock.advance_to(min(due, deadline_ns))
+            self._run_due(self.clock.now_ns())
 
     def wake(self) -> None:
         """Make a concurrent or the next `wait` return."""

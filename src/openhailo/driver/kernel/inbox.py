@@ -17,12 +17,24 @@ QUEUE_DEPTH = 256
 _T = TypeVar("_T")
 
 
-class Inbox:
-    """Events of channels, notifications, and an error that ended a thread; waits have deadlines and can be woken."""
+Rest = Callable[[threading.Condition, float], object]
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+
+def rest_in_real_time(condition: threading.Condition, seconds: float) -> None:
+    """Wait on ``condition`` for at most ``seconds``."""
+    condition.wait(seconds)
+
+
+class Inbox:
+    """Events of channels, notifications, and an error that ended a thread; waits have deadlines and can be woken.
+
+    ``rest(condition, seconds)`` lets at most so much time of ``clock`` pass; it may return early, and does when the
+    condition, which is held, is notified.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, rest: Rest = rest_in_real_time) -> None:
         self.condition = threading.Condition()
-        self._clock = clock
+        self._clock, self._rest = clock, rest
         self._wakes = 0
         self._events: dict[int, tuple[int, ChannelError]] = {}
         self._notifications: deque[bytes] = deque(maxlen=QUEUE_DEPTH)
@@ -90,7 +102,7 @@ class Inbox:
                 remaining = deadline - self._clock()
                 if remaining <= 0:
                     return taken
-                self.condition.wait(remaining)
+                self._rest(self.condition, remaining)
 
     def _take(self, bitmap: int) -> list[ChannelEvent]:
         hit = [channel for channel in self._events if bitmap >> channel & 1]

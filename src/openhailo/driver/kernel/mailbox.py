@@ -76,6 +76,8 @@ class KernelMailbox:
             opcode = self._request_header.unpack(request)["opcode"]
             return DeviceTimeout(what=f"answer to control {opcode}", budget_s=budget_s, elapsed_s=elapsed_s)
         if error.errno == errno.ENODEV and not self._is_gone():
+            if not self._calls.file.is_alive():
+                return DeviceLost(name=name, detail="the driver does not find the card alive")
             return not_running(name)
         if error.errno == errno.EINVAL:
             typed = self._calls.typed(error, _NAME)

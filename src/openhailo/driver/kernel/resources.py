@@ -14,7 +14,7 @@ from openhailo.errors import DeviceBusy, DeviceError, OpenHailoError
 
 from .calls import Calls
 from .channels import KernelChannel
-from .inbox import Inbox
+from .inbox import Inbox, Rest, rest_in_real_time
 from .lists import KernelDescriptorList
 from .mailbox import KernelMailbox
 from .memory import KernelMemory
@@ -36,7 +36,8 @@ class KernelOptions:
     ``allow_unknown_driver``: try a 4.x release that is not in the tables with those of the nearest older one.
     ``exclusive``: own the board from the start, so that others who ask are told and the driver tells the firmware when
     we leave; without it the board is claimed when memory or channels are first used. ``measure_timestamps``: have the
-    driver note when interrupts come (`KernelLink.read_timestamps`). ``clock`` and ``pause`` are seconds, for tests.
+    driver note when interrupts come (`KernelLink.read_timestamps`). ``clock`` and ``pause`` are seconds, and ``rest``
+    waits for what the link's threads bring (`Inbox`): for tests.
     """
 
     allow_unknown_driver: bool = False
@@ -44,6 +45,7 @@ class KernelOptions:
     measure_timestamps: bool = False
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
+    rest: Rest = rest_in_real_time
 
 
 class Resources:
@@ -51,7 +53,7 @@ class Resources:
 
     def __init__(self, calls: Calls, spec: ChipSpec, options: KernelOptions, properties: dict[str, Any]) -> None:
         self.calls, self._options = calls, options
-        self.inbox = Inbox(options.clock)
+        self.inbox = Inbox(options.clock, options.rest)
         self.mailbox = KernelMailbox(calls, spec, options.clock)
         name = calls.file.name
         self.channels = [KernelChannel(index, calls, spec, name) for index in range(spec.vdma.channels)]

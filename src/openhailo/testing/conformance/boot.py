@@ -280,7 +280,7 @@ def _bad_files() -> list[tuple[str, bytes]]:
     ]
 
 
-@check("boot", needs=("fresh",), about=["firmware", "image_header", "certificate_header"])
+@check("boot", needs=("pcie", "fresh"), about=["firmware", "image_header", "certificate_header"])
 def driver_refuses_bad_files(rig: Rig) -> None:
     """Each limit of driver.md 2.3, from both sides."""
     for what, data in _bad_files():
@@ -306,7 +306,7 @@ def _parse(rig: Rig, data: bytes) -> None:
     expect("bytes of the parts", len(parts), len(data) - 8)
 
 
-@check("boot", needs=("fresh", "faults", "clock"), about=["limits", "boot_timeout_s", "soft_reset_timeout_s"])
+@check("boot", needs=("pcie", "fresh", "faults", "clock"), about=["limits", "boot_timeout_s", "soft_reset_timeout_s"])
 def driver_gives_up_in_time(rig: Rig) -> None:
     """5 s for a boot and for a soft reset; 5 ms for a shutdown (driver.md 2.4, 3)."""
     with rig.fresh(booted=False, image=image_file()) as cold:
@@ -327,7 +327,7 @@ def driver_gives_up_in_time(rig: Rig) -> None:
         expect("milliseconds waited for a shutdown", round(1000 * (closing.now_s - started)), 5)
 
 
-@check("boot", needs=("fresh", "faults", "clock", "state"), about=["boot_status_polls", "boot_status_idle"])
+@check("boot", needs=("pcie", "fresh", "faults", "clock", "state"), about=["boot_status_polls", "boot_status_idle"])
 def driver_polls_the_boot_status(rig: Rig) -> None:
     """Ten looks, one millisecond apart, for boot code that is idle (driver.md 2.4)."""
     with rig.fresh(image=image_file()) as running:
@@ -338,7 +338,7 @@ def driver_polls_the_boot_status(rig: Rig) -> None:
         expect("milliseconds of reset and polling", int(1000 * (running.now_s - started)), 11)
 
 
-@check("boot", needs=("fresh",), about=["vendor_id", "DEVICE_ID"])
+@check("boot", needs=("pcie", "fresh"), about=["vendor_id", "DEVICE_ID"])
 def driver_wants_the_right_card(rig: Rig) -> None:
     """A function without the id, or without firmware and image, is refused."""
     with rig.fresh(booted=False) as cold:
@@ -352,7 +352,7 @@ def driver_wants_the_right_card(rig: Rig) -> None:
         expect_error("a card that is not there", DeviceLost, partial(_open, gone))
 
 
-@check("boot", needs=("fresh", "state"), about=["min_max_read_request_bytes", "max_page_size", "pci"])
+@check("boot", needs=("function", "fresh", "state"), about=["min_max_read_request_bytes", "max_page_size", "pci"])
 def page_follows_read_requests(rig: Rig) -> None:
     """Read requests below 512 bytes tie the largest descriptor page to them (driver.md 6.4)."""
     for code, page in ((0, 128), (1, 256), (2, 4096), (5, 4096)):

@@ -8,7 +8,7 @@ from typing import Any
 from openhailo.testing.check import check, expect, expect_true
 from openhailo.testing.rig import Rig
 
-from .raw.host import NOTIFIED, RawHost, message
+from .raw.host import MessageHost, message
 from .raw.lists import (
     ACTIVATION,
     BATCH_SWITCHING,
@@ -31,7 +31,7 @@ from .raw.lists import (
 )
 from .vdma import SILICON, reverse
 
-_NEEDS = ("function", "state", "clock")
+_NEEDS = ("raw", "state", "clock")
 _ABOUT = ("application_header", "action_header", "repeated_header", "host_buffer_info", "stream_reg_info", "limits")
 _PARK = action(21)
 #: Status words (control-protocol.md 13).
@@ -40,7 +40,7 @@ TIMEOUT_SEQUENCER, BURSTS, NO_APPLICATION = 0x4013007C, 0x402B0005, 0x40130037
 
 def run_list(rig: Rig, dynamic: bytes, *, activation: bytes = b"", head: bytes | None = None) -> dict[str, Any]:
     """Run one dynamic list to its end, which parks it, and return what it set up."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     configure(host, [(ACTIVATION, action(30) + activation), (DYNAMIC, dynamic + _PARK)], head)
     enable(host)
     host.settle()
@@ -51,7 +51,7 @@ def run_list(rig: Rig, dynamic: bytes, *, activation: bytes = b"", head: bytes |
     return held
 
 
-def error_of(host: RawHost) -> tuple[int, int, int, int, int] | None:
+def error_of(host: MessageHost) -> tuple[int, int, int, int, int] | None:
     """Return (status, application, batch, context, action) of event 12, None when it did not come."""
     data = host.notification(0.01)
     if data is None or data[16:20] != b"\x0c\0\0\0":
@@ -63,7 +63,7 @@ def error_of(host: RawHost) -> tuple[int, int, int, int, int] | None:
 def failure(rig: Rig, dynamic: bytes, *, activation: bytes = b"", head: bytes | None = None) -> int:
     """Run one dynamic list that fails, and return the status of event 12."""
     with rig.fresh() as other:
-        host = RawHost(other.open_function())
+        host = other.raw_host()
         configure(host, [(ACTIVATION, action(30) + activation), (DYNAMIC, dynamic + _PARK)], head)
         enable(host)
         host.settle()
@@ -74,7 +74,7 @@ def failure(rig: Rig, dynamic: bytes, *, activation: bytes = b"", head: bytes | 
 # --- limits of what can be stored -------------------------------------------------------------------------------------
 
 
-def _header_status(host: RawHost, head: bytes) -> int:
+def _header_status(host: MessageHost, head: bytes) -> int:
     answer = host.ask(CORE_CPU, message(32, head))
     return int.from_bytes(answer[16:20], "big") if answer is not None else -1
 
@@ -93,7 +93,7 @@ def header_limits(rig: Rig) -> None:
         ("batch 64", header(batch=64), 0x4013003F),
         ("an external list", header(external=0x1000), 0x40130076),
     )
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     stored = 0
     for what, head, status in cases:
         expect(what, _header_status(host, head), status)
@@ -107,7 +107,7 @@ def header_limits(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("max_batch_size", "CHANGE_CONTEXT_SWITCH_STATUS"))
 def dynamic_batch_limits(rig: Rig) -> None:
     """0 is the configured batch; a single context takes 63 and not 64; several take no more than was configured."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, _PARK)], header(batch=5))
     for batch, effective, status in ((0, 5, 0), (63, 63, 0), (64, None, 0x4013003F)):
         reset(host)
@@ -128,7 +128,7 @@ def chunks_may_split_anywhere(rig: Rig) -> None:
     ]
     for size in (1, 7, 1461):
         with rig.fresh() as other:
-            configure(RawHost(other.open_function()), [(DYNAMIC, whole)], chunk=size)
+            configure(other.raw_host(), [(DYNAMIC, whole)], chunk=size)
             ((_, seen),) = other.state()["contexts"]["applications"][0]["contexts"]
             expect(f"list in chunks of {size}", seen, wanted)
 
@@ -153,7 +153,7 @@ def broken_lists(rig: Rig) -> None:
 def activation_restarts_rings(rig: Rig) -> None:
     """RESET aborts the channels, ENABLED begins at 0 again; both may be repeated (context-switch.md 15)."""
     rig.bind(reverse)
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = Network(host, SILICON, count=8)
     network.start()
     for _ in range(2):
@@ -178,7 +178,7 @@ def fast_batch_switch(rig: Rig) -> None:
     for fast, kept in ((1, 3), (0, 0)):
         with rig.fresh() as other:
             other.bind(reverse)
-            host = RawHost(other.open_function())
+            host = other.raw_host()
             network = Network(host, SILICON, count=8)
             configure(host, network.contexts(), header(batch=4, fast=fast))
             enable(host)
@@ -194,7 +194,7 @@ def fast_batch_switch(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("CHANGE_CONTEXT_SWITCH_STATUS",))
 def switching_applications(rig: Rig) -> None:
     """ENABLED of another application replaces the running one; headers number them from 0."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     for number in range(2):
         lcu = action(3, bytes([0x10 + number, 0]))
         configure(host, [(ACTIVATION, action(30)), (DYNAMIC, lcu + _PARK)])
@@ -212,7 +212,7 @@ def switching_applications(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("ACTIVATE_CFG_CHANNEL", "FETCH_CFG_CHANNEL_DESCRIPTORS", "host_buffer_info"))
 def configuration_reaches_the_core(rig: Rig) -> None:
     """Each descriptor's own bytes, in order, per config stream; preliminary and dynamic apart (trap 6, 7)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     first = Config(host, 0, 0, [frame(1, 64), frame(2, 1200), frame(3, 512)])
     second = Config(host, 2, 1, [frame(4, 700)])
     third = Config(host, 0, 0, [frame(5, 8)])
@@ -232,7 +232,7 @@ def impossible_configuration(rig: Rig) -> None:
     expect_true("a fetch before the channel is open", failure(rig, action(0, b"\1\0", b"\0")))
     expect("a fetch in bursts", failure(rig, action(27, b"\1\0\0")), BURSTS)
     with rig.fresh() as other:
-        host = RawHost(other.open_function())
+        host = other.raw_host()
         config = Config(host, 0, 0, [frame(1, 64)])
         too_many = config.activate() + action(0, b"\x03\0", b"\0")
         configure(host, [(ACTIVATION, action(30)), (DYNAMIC, too_many + _PARK)])
@@ -293,15 +293,15 @@ def nms(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("SLEEP", "HALT", "MODULE_CONFIG_DONE_INTERRUPT", "WAIT_FOR_NMS"))
 def sleeping_and_halting(rig: Rig) -> None:
     """43 lets microseconds pass; 44 stops until CONTINUE (context-switch.md 20)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     data = action(20, b"\x01") + action(26, bytes(6)) + action(43, struct.pack("<I", 40_000))
     data += action(3, b"\x21\0") + action(44) + action(3, b"\x22\0") + _PARK
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, data)])
     enable(host)
     started = rig.now_s
-    host.function.irq.wait(0.039)
+    host.rest(0.039)
     expect("controllers while asleep", rig.state()["contexts"]["run"]["lcus"], {})
-    host.function.irq.wait(0.002)
+    host.rest(0.002)
     expect("milliseconds slept", round((rig.now_s - started) * 1000), 41)
     expect("controllers while halted", rig.state()["contexts"]["run"]["lcus"], {(2, 1): (1, 2)})
     host.control(CORE_CPU, 52, struct.pack("<I", 0), b"\x01", bytes(11))
@@ -312,7 +312,7 @@ def sleeping_and_halting(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("CONTEXT_SWITCH_BREAKPOINT_REACHED", "CONFIG_CONTEXT_SWITCH_BREAKPOINT"))
 def breakpoints(rig: Rig) -> None:
     """A breakpoint stops before the action it names and tells where (event 9), until CONTINUE."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     data = b"".join(action(3, bytes([0x30 + number, 0])) for number in range(4))
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, data + _PARK)])
     where = struct.pack("<BBBHBHBH", 0, 0, 1, 0, 0, 3, 0, 2)
@@ -330,7 +330,7 @@ def breakpoints(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("CONFIG_CONTEXT_SWITCH_TIMESTAMP", "DOWNLOAD_CONTEXT_ACTION_LIST"))
 def time_stamps(rig: Rig) -> None:
     """The times of the actions are in the list that can be downloaded, progress in a block's header."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     block = action(24, b"\x02\0\x03", b"\x13\0", b"\x14\0")
     data = action(43, struct.pack("<I", 1000)) + block + action(43, struct.pack("<I", 500)) + _PARK
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, data)])
@@ -350,7 +350,7 @@ def time_stamps(rig: Rig) -> None:
 # --- internal channels ------------------------------------------------------------------------------------------------
 
 
-def ddr_lists(host: RawHost) -> tuple[bytes, bytes, Ring]:
+def ddr_lists(host: MessageHost) -> tuple[bytes, bytes, Ring]:
     """Return the actions that open a DDR pair on channels 17 and 2, those that run it, and its ring."""
     ring = Ring(host, 17, 16, 512, 512)
     info = buffer(ring.list.iova, 512, 16, 512)
@@ -375,7 +375,7 @@ def ddr_lists(host: RawHost) -> tuple[bytes, bytes, Ring]:
 )
 def ddr_pairs(rig: Rig) -> None:
     """A D2H and an H2D channel on one list; the task runs until it is reset (context-switch.md 17.3)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     opening, running, ring = ddr_lists(host)
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, opening + running + _PARK)])
     enable(host)
@@ -417,7 +417,7 @@ def impossible_ddr(rig: Rig) -> None:
 )
 def caches(rig: Rig) -> None:
     """40 and 41 open cache channels; 42 tells the host (event 13) and waits for opcode 79."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     ring = Ring(host, 18, 4, 512, 512)
     info, regs = buffer(ring.list.iova, 512, 4, 512), registers(512)
     data = action(41, regs, info, struct.pack("<H", 1), b"\x12\x05\0")
@@ -440,14 +440,14 @@ def caches(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("CONTEXT_SWITCH_RUN_TIME_ERROR", "ISTATUS_HOST"))
 def run_time_errors(rig: Rig) -> None:
     """Event 12 names status, application and place; the application is stopped."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     configure(host, [(ACTIVATION, action(30)), (DYNAMIC, _PARK)])
     second = [(ACTIVATION, action(30)), (PRELIMINARY, action(29)), (DYNAMIC, action(29) * 3 + action(17, b"\x05"))]
     configure(host, second)
     enable(host, 1)
     expect("run-time error", error_of(host), (TIMEOUT_SEQUENCER, 1, 0, 3, 3))
     expect("running application", rig.state()["contexts"]["run"], None)
-    expect_true("only one notification", not host.wait(NOTIFIED, 0.01))
+    expect("another notification", host.notification(0.01), None)
 
 
 @check("contexts", needs=_NEEDS, about=("VALIDATE_VDMA_CHANNEL", "INPUT_CHANNEL_TRANSFER_DONE_INTERRUPT"))
@@ -461,7 +461,7 @@ def actions_that_check_channels(rig: Rig) -> None:
 def pausing(rig: Rig) -> None:
     """38 makes the control byte 3, 39 makes it 1 (driver.md 6.1)."""
     rig.bind(reverse)
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = Network(host, SILICON, count=8)
     network.start(after=action(38, b"\x01\x01") + action(44) + action(39, b"\x01\x01"))
     network.output.hand_over(2)
@@ -478,7 +478,7 @@ def pausing(rig: Rig) -> None:
 @check("contexts", needs=_NEEDS, about=("BATCH_SWITCHING", "context_type"))
 def batch_switching_is_not_run_at_first(rig: Rig) -> None:
     """ENABLED runs ACTIVATION, PRELIMINARY and the dynamic contexts, not BATCH_SWITCHING (context-switch.md 15)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     lists = [(kind, action(3, bytes([0x40 + kind, 0]))) for kind in (ACTIVATION, BATCH_SWITCHING, PRELIMINARY)]
     configure(host, [*lists, (DYNAMIC, action(3, b"\x41\0") + _PARK)])
     enable(host)

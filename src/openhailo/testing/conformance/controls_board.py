@@ -14,7 +14,7 @@ from openhailo.testing.rig import Rig
 from .boot import USER_CONFIG, image_file
 from .controls_device import received
 from .raw.exchange import unhex
-from .raw.host import RawHost, message
+from .raw.host import message
 
 _AUTO = 0x7FFFFFFF
 
@@ -120,10 +120,10 @@ def _setting(category: int, entry: int, size_bytes: int) -> bytes:
     return USER_CONFIG[:12] + struct.pack("<HHI", category, entry, size_bytes) + bytes(size_bytes)
 
 
-@check("controls", needs=("function", "state"), about=["user_config", "user_config_entry", "entries"])
+@check("controls", needs=("raw", "state"), about=["user_config", "user_config_entry", "entries"])
 def every_setting(rig: Rig) -> None:
     """Each entry has its size; unknown categories and entries, and other sizes, are refused with their statuses."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     cases = [(_setting(c, e, size), 0) for c, sizes in SETTINGS for e, size in enumerate(sizes)]
     cases += [(_setting(c, e, size + 1), 0x40060006) for c, sizes in SETTINGS for e, size in enumerate(sizes)]
     cases += [(_setting(c, len(sizes), 1), 0x40060005) for c, sizes in SETTINGS]

@@ -11,7 +11,7 @@ from openhailo.testing.rig import Rig
 from .contexts import error_of
 from .pieces import DriverNetwork
 from .raw import programs
-from .raw.host import RawHost, describe, message
+from .raw.host import MessageHost, RawHost, describe, message
 from .raw.lists import (
     ACTIVATION,
     BATCH_SWITCHING,
@@ -33,14 +33,14 @@ from .raw.lists import (
 )
 from .vdma import SILICON, reverse
 
-_NEEDS = ("function", "programs")
+_NEEDS = ("raw", "programs")
 _PROGRAM = ("program", "program_header", "io_record")
 
 
 @check("inference", needs=_NEEDS, about=(*_PROGRAM, "ACTIVATE_BOUNDARY_INPUT", "ACTIVATE_BOUNDARY_OUTPUT"))
 def frames_by_byte(rig: Rig) -> None:
     """The golden lists of context-switch.md 17.1 with a program: frames in, frames out."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = Network(host)
     network.start()
     network.output.hand_over(8)
@@ -66,7 +66,7 @@ def frames_through_the_driver(rig: Rig) -> None:
 @check("inference", needs=_NEEDS, about=_PROGRAM)
 def several_streams(rig: Rig) -> None:
     """Two inputs and two outputs; a frame waits until all inputs are there (traps 16 and 17)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     inputs = [Ring(host, channel, 4, 64, 8) for channel in (1, 2)]
     outputs = [Ring(host, channel, 4, 64, 8) for channel in (16, 18)]
     config = Config(host, 0, 0, [programs.TWO_BY_TWO])
@@ -96,11 +96,11 @@ def several_streams(rig: Rig) -> None:
 class TwoContexts:
     """Context 0: 192 bytes in, 64 to host memory; context 1: 64 from there, 16 out (context-switch.md 17.2)."""
 
-    def __init__(self, host: RawHost, batch: int) -> None:
+    def __init__(self, host: MessageHost, batch: int) -> None:
         self.host, self.batch = host, batch
         self.input, self.output = Ring(host, 1, 16, 256, 192), Ring(host, 16, 16, 64, 16)
         self.spill = host.ring(batch + 1)
-        self.memory = host.function.dma.alloc(4096)
+        self.memory = host.alloc(4096)
         for index in range(batch + 1):
             describe(self.spill, index, self.memory.iova + 64 * index, 64, 0x1E)
         self.configs = [Config(host, 0, 0, [programs.FIRST_HALF]), Config(host, 0, 0, [programs.SECOND_HALF])]
@@ -166,7 +166,7 @@ class TwoContexts:
 )
 def two_contexts(rig: Rig) -> None:
     """A batch goes through context 0, then through context 1; the tensor between lies in host memory."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = TwoContexts(host, 3)
     network.start()
     network.run(range(3))
@@ -182,7 +182,7 @@ def two_contexts(rig: Rig) -> None:
 @check("inference", needs=_NEEDS, about=("can_fast_batch_switch", "CHANGE_BOUNDARY_INPUT_BATCH"))
 def fast_switch_of_two_contexts(rig: Rig) -> None:
     """Another batch without new rings (context-switch.md 15, trap 8)."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = TwoContexts(host, 4)
     network.start()
     network.run(range(4))
@@ -193,10 +193,10 @@ def fast_switch_of_two_contexts(rig: Rig) -> None:
     expect_true("batch 5 is refused", status_of_enable(host, 0, 5))
 
 
-@check("inference", needs=("function", "state"), about=("batch_counter", "DOWNLOAD_CONTEXT_ACTION_LIST"))
+@check("inference", needs=("raw", "state"), about=("batch_counter", "DOWNLOAD_CONTEXT_ACTION_LIST"))
 def batch_counter(rig: Rig) -> None:
     """The download tells how many cycles were run."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = TwoContexts(host, 1)
     network.start()
     for number in range(3):
@@ -229,11 +229,11 @@ def latency(rig: Rig) -> None:
     expect("latency in whole microseconds", (seen > 0, seen % 1000, seen < 10_000), (True, 0, True))
 
 
-@check("inference", needs=("function", "state"), about=("CHANGE_HW_INFER_STATUS", "HW_INFER_MANAGER_INFER_DONE"))
+@check("inference", needs=("raw", "state"), about=("CHANGE_HW_INFER_STATUS", "HW_INFER_MANAGER_INFER_DONE"))
 def hardware_only(rig: Rig) -> None:
     """The firmware plays the host on programmed rings; event 11 and STOP tell the cycles (context-switch.md 20)."""
     rig.bind(reverse)
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = Network(host, SILICON, count=8)
     for number in range(8):
         network.input.memory.view[number * 256 : number * 256 + 192] = frame(number)
@@ -260,7 +260,7 @@ def damaged_programs(rig: Rig) -> None:
     for at in places:
         bad = image[:at] + bytes([image[at] + 1]) + image[at + 1 :]
         with rig.fresh() as other:
-            host = RawHost(other.open_function())
+            host = other.raw_host()
             network = Network(host, bad)
             network.start()
             network.output.hand_over(1)
@@ -269,7 +269,7 @@ def damaged_programs(rig: Rig) -> None:
             expect_true(f"with byte {at} changed it is another program", network.output.take(0) != answer_to(frame(1)))
 
 
-@check("inference", needs=_NEEDS, about=_PROGRAM)
+@check("inference", needs=("state", "programs"), about=_PROGRAM)
 def most_streams(rig: Rig) -> None:
     """32 records are the most a program has; the tail is at most 7 zeros."""
     from openhailo.errors import BadProgram
@@ -300,10 +300,10 @@ def most_streams(rig: Rig) -> None:
             expect_error(f"{more} bytes more", BadProgram, parse)
 
 
-@check("inference", needs=("function", "state"), about=("CONTEXT_SWITCH_RUN_TIME_ERROR",))
+@check("inference", needs=("raw", "state"), about=("CONTEXT_SWITCH_RUN_TIME_ERROR",))
 def silicon_networks_need_a_reference(rig: Rig) -> None:
     """Without one a frame is not consumed, and event 12 says so."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     network = Network(host, SILICON)
     network.start()
     network.output.hand_over(1)

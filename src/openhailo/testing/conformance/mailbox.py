@@ -56,18 +56,22 @@ def doorbells_of_both_processors(rig: Rig) -> None:
         expect(f"status of {opcode}", _status(host.response()), 0)
 
 
-@check("mailbox", needs=("function", "state"), about=["mailbox_header", "max_message_bytes"])
+@check("mailbox", needs=("raw",), about=["mailbox_header", "max_message_bytes"])
 def digest_and_length_are_checked(rig: Rig) -> None:
-    """A wrong digest and a length above 1500 are refused; 1500 bytes arrive whole."""
-    host = RawHost(rig.open_function())
-    host.send(message(_THROTTLING), RING_APP, digest=bytes(16))
-    expect_true("an answer", host.wait(ANSWERED))
-    expect("status with a wrong digest", _status(host.response()), _WRONG_DIGEST)
+    """A wrong digest is refused; 1500 bytes arrive whole."""
+    host = rig.raw_host()
+    expect("status with a wrong digest", _status(host.ask(0, message(_THROTTLING), digest=bytes(16))), _WRONG_DIGEST)
     longest = message(33, b"\1", b"\1", b"\3", bytes(1461))
     expect("bytes of the longest message", len(longest), 1500)
     host.control(1, 32, header())
     expect("status of 1500 bytes", _status(host.ask(1, longest)), 0)
-    host.send(longest + bytes(1), RING_CORE, length=1501)
+
+
+@check("mailbox", needs=("function", "state"), about=["mailbox_header", "max_message_bytes"])
+def too_long_messages_are_refused(rig: Rig) -> None:
+    """A length above 1500 is an error of its own."""
+    host = RawHost(rig.open_function())
+    host.send(bytes(1501), RING_CORE, length=1501)
     expect_true("an answer", host.wait(ANSWERED))
     expect("status of 1501 bytes", _status(host.response()), _TOO_LONG)
 
@@ -82,10 +86,10 @@ VARIABLE = (
 )
 
 
-@check("mailbox", needs=("function",), about=[row[0] for row in VARIABLE] + ["SENSOR_STORE_CONFIG", "CONFIG_STREAM"])
+@check("mailbox", needs=("raw",), about=[row[0] for row in VARIABLE] + ["SENSOR_STORE_CONFIG", "CONFIG_STREAM"])
 def longest_parameters(rig: Rig) -> None:
     """Each variable parameter takes its largest size, and one byte more is refused."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     host.control(0, 14)
     host.control(1, 32, header())
     for name, opcode, cpu, before, size_bytes, refusal in VARIABLE:
@@ -105,12 +109,10 @@ def longest_parameters(rig: Rig) -> None:
         expect(f"WRITE_BOARD_CONFIG of {size_bytes}", _status(host.ask(0, board)), refusal)
 
 
-@check(
-    "mailbox", needs=("function",), about=["max_data_bytes", "READ_MEMORY", "READ_USER_CONFIG", "board_config_bytes"]
-)
+@check("mailbox", needs=("raw",), about=["max_data_bytes", "READ_MEMORY", "READ_USER_CONFIG", "board_config_bytes"])
 def longest_reads(rig: Rig) -> None:
     """1024 bytes a read, and not one more."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     host.control(0, 21, bytes(4), bytes(1024))
     host.control(0, 21, (1024).to_bytes(4, "big"), bytes(1024))
     for name, opcode, address in (("READ_MEMORY", 2, _SCRATCH), ("READ_USER_CONFIG", 19, 0)):

@@ -8,11 +8,10 @@ from openhailo.testing.check import add_check, check, expect, expect_error
 from openhailo.testing.rig import Rig
 
 from .raw.exchange import Exchange, Step, play, unhex
-from .raw.host import RawHost
 from .raw.lists import ACTIVATION, DYNAMIC, action, configure, header
 from .raw.tables import actions, board, camera, device, events, network, refused, system
 
-_NEEDS = ("function", "state", "expected", "sensors", "clock")
+_NEEDS = ("raw", "state", "expected", "sensors", "clock")
 
 TABLES: dict[str, tuple[Step, ...]] = {
     "identity": device.IDENTITY,
@@ -47,7 +46,7 @@ _BLOCK_FAULT = "CONTEXT_SWITCH_STATUS_REPEATED_ACTION_INVALID_SUBACTION_TYPE"
 @check("raw", needs=_NEEDS, about=[row.name for row in actions.ACTIONS] + ["REPEATED_ACTION"])
 def every_action_is_understood(rig: Rig) -> None:
     """One list with every action; each payload is made of other bytes."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     data = b"".join(action(row.number, row.payload) for row in actions.ACTIONS)
     configure(host, [(DYNAMIC, data)])
     ((kind, seen),) = rig.state()["contexts"]["applications"][0]["contexts"]
@@ -60,7 +59,7 @@ def every_action_is_understood(rig: Rig) -> None:
 @check("raw", needs=_NEEDS, about=[row.name for row in actions.ACTIONS] + ["REPEATED_ACTION"])
 def blocks_are_unfolded(rig: Rig) -> None:
     """A repeated block of two of every type that has a payload; of those that must not be folded, a refusal."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     nested = actions.Action(24, "REPEATED_ACTION", b"\x02\0\x03", {})
     rows = [*(row for row in actions.ACTIONS if row.payload), nested]
     lists = [(DYNAMIC, action(24, bytes([2, 0, row.number]), row.payload, row.payload[::-1])) for row in rows]
@@ -75,7 +74,7 @@ def blocks_are_unfolded(rig: Rig) -> None:
 
 
 def _event_as_bytes(rig: Rig, *, event: events.Event) -> None:
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     payload = unhex(event.payload)
     for priority in (0, 1):
         rig.emit(event.name, priority=priority, **event.fields)
@@ -98,6 +97,6 @@ for _event in events.EVENTS:
 @check("raw", needs=_NEEDS)
 def nothing_else_is_sent(rig: Rig) -> None:
     """A notification that nobody caused does not come."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     expect("an unasked notification", host.notification(0.1), None)
     expect_error("an event that does not exist", StopIteration, lambda: rig.emit("NO_SUCH_EVENT"))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Notifications that wait for the host's one buffer; older ones are kept, newer ones dropped.
 MAX_QUEUED_NOTIFICATIONS = 256
+#: Time until the firmware uses a notification buffer that the host gave back (GUESS: a turn of its loop). Not at once:
+#: a host that gives it back in its interrupt handler would have the next one overwrite what nobody read yet (4.1).
+NEXT_NOTIFICATION_NS = 20_000
 
 
 class DoorbellPage:
@@ -45,6 +48,7 @@ class Mailbox:
         status: gives the interrupt status register.
         notification_bit: the status bit of a notification.
         log_bases: device addresses of the two log rings.
+        schedule: runs an action in so many nanoseconds.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class Mailbox:
         log_bases: tuple[int, int],
         faults: Faults,
         observers: Observers,
+        schedule: Callable[[int, Callable[[], None]], None],
     ) -> None:
+        self._schedule = schedule
         self._rules, self._memory = spec.mailbox, memory
         self._header, self._notification, self._log = spec.mailbox_header, spec.notification_header, spec.log_header
         self._base = spec.atr.mailbox_base
@@ -66,7 +72,7 @@ class Mailbox:
         self._log_bases = log_bases
         self._faults, self._observers = faults, observers
         self._queue: deque[bytes] = deque()
-        memory.on_write(self._base + self._rules.notification, lambda _stored: self.pump())
+        memory.on_write(self._base + self._rules.notification, lambda _stored: self._given_back())
 
     def reset(self) -> None:
         """Forget what was queued."""
@@ -103,6 +109,11 @@ class Mailbox:
         if len(self._queue) < MAX_QUEUED_NOTIFICATIONS:
             self._queue.append(message)
             self.pump()
+
+    def _given_back(self) -> None:
+        """The host wrote the buffer's header: the firmware's own loop finds it free a little later."""
+        if self._queue:
+            self._schedule(NEXT_NOTIFICATION_NS, self.pump)
 
     def pump(self) -> None:
         """Send the next notification if the buffer is free and the last interrupt was seen.

@@ -80,7 +80,7 @@ class FakeDriver:
         self._handle = 0
         self.answer: Callable[[bytes], bytes] = lambda request: request
         self._lock = threading.Lock()
-        self.closed = 0
+        self.closed, self.alive = 0, True
 
     def ioctl(self, request: int, argument: bytearray) -> int:
         """Play the request."""
@@ -99,6 +99,10 @@ class FakeDriver:
         """Map scripted memory."""
         self.log.append(("MMAP", struct.pack("<QQ", length, offset)))
         return memoryview(self.memory.setdefault(offset, mmap.mmap(-1, length)))
+
+    def is_alive(self) -> bool:
+        """The card answers."""
+        return self.alive
 
     def close(self) -> None:
         """Count."""

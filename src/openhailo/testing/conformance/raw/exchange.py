@@ -10,7 +10,7 @@ from typing import Any
 from openhailo.testing.check import Mismatch, expect
 from openhailo.testing.rig import Rig
 
-from .host import RawHost
+from .host import MessageHost
 
 APP, CORE = 0, 1
 
@@ -62,7 +62,7 @@ def unhex(text: str) -> bytes:
 
 def play(rig: Rig, steps: Sequence[Step]) -> None:
     """Run a table on a running device."""
-    host = RawHost(rig.open_function())
+    host = rig.raw_host()
     for step in steps:
         if isinstance(step, Exchange):
             _exchange(rig, host, step)
@@ -72,7 +72,7 @@ def play(rig: Rig, steps: Sequence[Step]) -> None:
             _sense(rig, step)
 
 
-def _exchange(rig: Rig, host: RawHost, row: Exchange) -> None:
+def _exchange(rig: Rig, host: MessageHost, row: Exchange) -> None:
     answer = host.ask(row.cpu, unhex(row.request))
     _compare(row, answer)
     if row.received is None and not row.state:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 from openhailo.bus.protocols import DmaBuffer, PciFunction
 from openhailo.testing.check import Mismatch, expect, expect_true
@@ -19,7 +21,82 @@ RING_APP, RING_CORE, RING_SHUTDOWN, RING_RESET = 1, 2, 4, 8
 MAILBOX_ADDRESS = 0x60000000
 
 
-class RawHost:
+class Room(Protocol):
+    """Memory that both sides reach."""
+
+    @property
+    def iova(self) -> int:
+        """Where the device sees it."""
+        ...
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes."""
+        ...
+
+
+class MessageHost(ABC):
+    """What hosts that know only bytes have in common: messages, memory, rings."""
+
+    @abstractmethod
+    def ask(self, cpu: int, request: bytes, timeout_s: float = 1.0, *, digest: bytes | None = None) -> bytes | None:
+        """Exchange one control; None when nothing comes. ``digest`` replaces the right one."""
+
+    @abstractmethod
+    def notification(self, timeout_s: float = 1.0) -> bytes | None:
+        """Wait for a notification and take it."""
+
+    @abstractmethod
+    def settle(self, seconds: float = 0.01) -> None:
+        """Let the device work until nothing comes for ``seconds``."""
+
+    @abstractmethod
+    def rest(self, seconds: float) -> None:
+        """Let the device work for ``seconds``."""
+
+    @abstractmethod
+    def interrupted(self) -> int:
+        """Return and forget the channels that interrupted the host, as a bitmap."""
+
+    @abstractmethod
+    def alloc(self, size_bytes: int, alignment: int = 4096) -> Room:
+        """Allocate zeroed memory that the device reaches."""
+
+    @abstractmethod
+    def advance(self, channel: int, descriptors: int, count: int) -> None:
+        """Move num available of ``channel`` on by ``descriptors`` in a ring of ``count`` (driver.md 6.6)."""
+
+    @abstractmethod
+    def registers(self, channel: int, *, device_half: bool = False) -> tuple[int, int, int, int]:
+        """Return the four dwords of a channel half."""
+
+    @abstractmethod
+    def forget_rings(self) -> None:
+        """Start every ring at 0 again, as after an activation."""
+
+    def ring(self, descriptors: int) -> Room:
+        """Allocate a descriptor list."""
+        return self.alloc(max(descriptors * 16, 0x1000), 0x10000)
+
+    @staticmethod
+    def half(channel: int) -> int:
+        """Return the offset of a channel's host half (driver.md 6.1)."""
+        return channel * 0x20 + (0x10 if channel >= 16 else 0)
+
+    def demand(self, cpu: int, request: bytes) -> bytes:
+        """Exchange one control that must succeed; return the parameters as they are."""
+        answer = self.ask(cpu, request)
+        if answer is None:
+            raise Mismatch(f"no answer to {request.hex()}")
+        expect(f"status of {request[:20].hex()}", answer[16:24].hex(), "0000000000000000")
+        return answer[28:]
+
+    def control(self, cpu: int, opcode: int, *parameters: bytes) -> bytes:
+        """Build and exchange a control that must succeed."""
+        return self.demand(cpu, message(opcode, *parameters))
+
+
+class RawHost(MessageHost):
     """Drives one bare PCI function."""
 
     def __init__(self, function: PciFunction) -> None:
@@ -49,6 +126,10 @@ class RawHost:
         """Let the device work; messages are swallowed, status bits stay."""
         while self.function.irq.wait(seconds):
             pass
+
+    def rest(self, seconds: float) -> None:
+        """Let the device work until a message comes, at most ``seconds``."""
+        self.function.irq.wait(seconds)
 
     # --- device memory --------------------------------------------------------------------------------------------
 
@@ -95,22 +176,10 @@ class RawHost:
         expect("digest of the response", header[:16], hashlib.md5(data, usedforsecurity=False).digest())
         return data
 
-    def ask(self, cpu: int, request: bytes, timeout_s: float = 1.0) -> bytes | None:
+    def ask(self, cpu: int, request: bytes, timeout_s: float = 1.0, *, digest: bytes | None = None) -> bytes | None:
         """Exchange one control; None when nothing comes."""
-        self.send(request, RING_CORE if cpu else RING_APP)
+        self.send(request, RING_CORE if cpu else RING_APP, digest=digest)
         return self.response() if self.wait(ANSWERED, timeout_s) else None
-
-    def demand(self, cpu: int, request: bytes) -> bytes:
-        """Exchange one control that must succeed; return the parameters as they are."""
-        answer = self.ask(cpu, request)
-        if answer is None:
-            raise Mismatch(f"no answer to {request.hex()}")
-        expect(f"status of {request[:20].hex()}", answer[16:24].hex(), "0000000000000000")
-        return answer[28:]
-
-    def control(self, cpu: int, opcode: int, *parameters: bytes) -> bytes:
-        """Build and exchange a control that must succeed."""
-        return self.demand(cpu, message(opcode, *parameters))
 
     def notification(self, timeout_s: float = 1.0) -> bytes | None:
         """Wait for a notification, take it, and hand the buffer back (driver.md 4.1)."""
@@ -125,14 +194,20 @@ class RawHost:
 
     # --- channels -------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def half(channel: int) -> int:
-        """Return the offset of a channel's host half (driver.md 6.1)."""
-        return channel * 0x20 + (0x10 if channel >= 16 else 0)
+    def alloc(self, size_bytes: int, alignment: int = 4096) -> DmaBuffer:
+        """Allocate memory that the device reaches."""
+        return self.function.dma.alloc(size_bytes, alignment=alignment)
 
-    def ring(self, descriptors: int) -> DmaBuffer:
-        """Allocate a descriptor list."""
-        return self.function.dma.alloc(max(descriptors * 16, 0x1000), alignment=0x10000)
+    def interrupted(self) -> int:
+        """Return and clear the channels of both per-channel registers; the status must have the same in groups."""
+        source, destination = self.bar0.read32(SOURCE), self.bar0.read32(DESTINATION)
+        groups = 0
+        for channel in range(32):
+            groups |= (source >> channel & 1) << channel // 4 | (destination >> channel & 1) << 8 + channel // 4
+        expect("groups of channels in the status", self.bar0.read32(STATUS) & 0xFFFF, groups)
+        for register in (STATUS, SOURCE, DESTINATION):
+            self.bar0.write32(register, 0xFFFFFFFF)
+        return source | destination
 
     def advance(self, channel: int, descriptors: int, count: int) -> None:
         """Move num available of ``channel`` on by ``descriptors`` in a ring of ``count`` (driver.md 6.6)."""
@@ -157,12 +232,12 @@ def message(opcode: int, *parameters: bytes) -> bytes:
     return struct.pack(">5I", 2, 0, 0, opcode, len(parameters)) + body
 
 
-def describe(ring: DmaBuffer, index: int, address: int, size_bytes: int, control: int = 0x02) -> None:
+def describe(ring: Room, index: int, address: int, size_bytes: int, control: int = 0x02) -> None:
     """Write one descriptor (driver.md 6.3)."""
     word = size_bytes << 8 | control
     struct.pack_into("<4I", ring.view, index * 16, word, address & 0xFFFFFFFF, address >> 32, 0)
 
 
-def status_of(ring: DmaBuffer, index: int) -> int:
+def status_of(ring: Room, index: int) -> int:
     """Return what the device wrote into a descriptor's last dword."""
     return int.from_bytes(ring.view[index * 16 + 12 : index * 16 + 16], "little")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from openhailo.bus.protocols import DmaBuffer
 from openhailo.testing.check import Mismatch, expect
 
-from .host import RawHost, describe, message
+from .host import MessageHost, Room, describe, message
 from .programs import REVERSE
 
 #: Context types of opcode 33 (context-switch.md 3).
@@ -55,7 +54,7 @@ def header(
     return head + bytes(12) + bytes([config_channels, 0, 2, 0, 0])
 
 
-def configure(host: RawHost, contexts: Sequence[Context], head: bytes | None = None, chunk: int = CHUNK) -> None:
+def configure(host: MessageHost, contexts: Sequence[Context], head: bytes | None = None, chunk: int = CHUNK) -> None:
     """Store an application: header, then every context in chunks."""
     dynamic = sum(kind == DYNAMIC for kind, _ in contexts)
     host.control(CORE_CPU, SET_HEADER, head if head is not None else header(dynamic=dynamic))
@@ -65,7 +64,7 @@ def configure(host: RawHost, contexts: Sequence[Context], head: bytes | None = N
             host.control(CORE_CPU, SET_CONTEXT, bytes([first]), bytes([last]), bytes([kind]), data[at : at + chunk])
 
 
-def status_of_enable(host: RawHost, application: int = 0, batch: int = 0) -> int:
+def status_of_enable(host: MessageHost, application: int = 0, batch: int = 0) -> int:
     """Command ENABLED and return the major status."""
     parameters = (b"\x01", bytes([application]), batch.to_bytes(2, "little"), b"\0\0")
     answer = host.ask(CORE_CPU, message(CHANGE_STATUS, *parameters))
@@ -74,13 +73,13 @@ def status_of_enable(host: RawHost, application: int = 0, batch: int = 0) -> int
     return int.from_bytes(answer[16:20], "big")
 
 
-def enable(host: RawHost, application: int = 0, batch: int = 0) -> None:
+def enable(host: MessageHost, application: int = 0, batch: int = 0) -> None:
     """Command ENABLED, which must succeed; rings start at 0."""
     expect("status of ENABLED", status_of_enable(host, application, batch), 0)
     host.forget_rings()
 
 
-def reset(host: RawHost) -> None:
+def reset(host: MessageHost) -> None:
     """Command RESET."""
     host.control(CORE_CPU, CHANGE_STATUS, b"\0", b"\xff", b"\0\0", b"\0\0")
 
@@ -89,12 +88,12 @@ class Ring:
     """A boundary channel: a descriptor ring over a buffer of one slot a descriptor."""
 
     def __init__(
-        self, host: RawHost, channel: int, count: int, page: int, frame_bytes: int, slots: int | None = None
+        self, host: MessageHost, channel: int, count: int, page: int, frame_bytes: int, slots: int | None = None
     ) -> None:
         """Describe ``count`` slots; ``slots`` less give memory to the first of them only, used round and round."""
         self.host, self.channel, self.count, self.page, self.frame_bytes = host, channel, count, page, frame_bytes
         self.list = host.ring(count)
-        self.memory = host.function.dma.alloc(max((slots or count) * page, frame_bytes, 4096))
+        self.memory = host.alloc(max((slots or count) * page, frame_bytes, 4096))
         self.next = 0
         for index in range(count):
             at = self.memory.iova + index % (slots or count) * page
@@ -130,12 +129,12 @@ class Ring:
 class Config:
     """A configuration channel: a list over groups of bytes; each begins on a page, ends with a short descriptor."""
 
-    def __init__(self, host: RawHost, channel: int, stream: int, groups: Sequence[bytes]) -> None:
+    def __init__(self, host: MessageHost, channel: int, stream: int, groups: Sequence[bytes]) -> None:
         self.channel, self.stream, self.groups = channel, stream, groups
         self.counts = [-(-len(group) // 512) for group in groups]
         self.descriptors = sum(self.counts) + 1
-        self.memory = host.function.dma.alloc(self.descriptors * 512)
-        self.list: DmaBuffer = host.ring(self.descriptors)
+        self.memory = host.alloc(self.descriptors * 512)
+        self.list: Room = host.ring(self.descriptors)
         at = 0
         for group in groups:
             self.memory.view[at * 512 : at * 512 + len(group)] = group
@@ -169,7 +168,7 @@ class Network:
 
     def __init__(
         self,
-        host: RawHost,
+        host: MessageHost,
         program: bytes = REVERSE,
         *,
         count: int = 128,

@@ -210,6 +210,7 @@ def read_notification(file: VirtualDeviceFile, _values: Mapping[str, Any], argum
     driver = file.driver
     if not file.is_same_process():
         raise failure(errno.EFAULT, "this process has no notification waiter")
+    file.has_reader = True
     file.block(lambda: file.notifications > 0 or file.notifications_disabled)
     with driver.loop.lock:
         if file.notifications_disabled:

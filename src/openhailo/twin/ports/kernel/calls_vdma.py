@@ -201,7 +201,7 @@ def wait_for_channels(file: VirtualDeviceFile, values: Mapping[str, Any], argume
     channels, requested = file.driver.channels, values["engine0"]
     if not requested:
         raise failure(errno.EINVAL, "no channel to wait for")
-    file.block(lambda: channels.is_due(requested))
+    file.block(lambda: channels.is_due(requested), channels=requested)
     with file.driver.loop.lock:
         reports = channels.collect(requested)
         family = file.driver.release.family

@@ -43,6 +43,8 @@ class VirtualKernelDriver:
         segment_bytes: largest scatter entry; less on machines where memory is scattered.
         contiguous_limit_bytes: the largest contiguous allocation that succeeds.
         jiffies_per_s: the kernel's HZ.
+        settle: for stepped clocks: called between two events of the chip, it lets the client's threads take what is
+            theirs. With it, calls that block without a time limit leave it to others to run the chip.
 
     Raises:
         OSError: the probe failed, with the driver's errno.
@@ -64,7 +66,9 @@ class VirtualKernelDriver:
         segment_bytes: int = SEGMENT_BYTES,
         contiguous_limit_bytes: int = CONTIGUOUS_BYTES,
         jiffies_per_s: int = 250,
+        settle: Callable[[], None] | None = None,
     ) -> None:
+        self.settle = settle
         self.twin, self.release = twin, parse_release(release)
         if page_size not in (4096, 16384, 65536) or allocation_mode not in (0, 1):
             raise ValueError(f"page size {page_size}, allocation mode {allocation_mode}")
@@ -256,9 +260,20 @@ class VirtualKernelDriver:
         """Run the chip until ``ready()`` or the time is up; True for the first."""
         clock = self.chip.clock
         deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
+        if self.settle is not None:
+            return self._step_until(ready, deadline_ns, self.settle)
         while not self.loop.wait(ready, max(0.0, (deadline_ns - clock.now_ns()) / 1e9)):
             if clock.now_ns() >= deadline_ns:
                 return False
+        return True
+
+    def _step_until(self, ready: Callable[[], bool], deadline_ns: int, settle: Callable[[], None]) -> bool:
+        settle()
+        while not ready():
+            if self.chip.clock.now_ns() >= deadline_ns:
+                return False
+            self.loop.step_until(deadline_ns)
+            settle()
         return True
 
     # --- what files in the system say ---------------------------------------------------------------------------------

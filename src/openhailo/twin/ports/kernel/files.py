@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .driver import VirtualKernelDriver
 
 SOC_TYPE = ord("s")
+#: Requests that the client's waiting threads make, and the one that ends them.
+WAITS = ("VDMA_INTERRUPTS_WAIT", "READ_NOTIFICATION", "DISABLE_NOTIFICATION")
 
 
 class VirtualDeviceFile:
@@ -29,6 +31,8 @@ class VirtualDeviceFile:
         self.invalid = self.closed = False
         #: Notifications since the last read, merged by it; sticky "disabled" (4.1).
         self.notifications, self.notifications_disabled = 0, False
+        #: Somebody read notifications through this open.
+        self.has_reader = False
         #: Channels enabled through this open (1.3; from 4.19 on).
         self.channels = 0
         self.memory = OpenMemory(
@@ -38,6 +42,9 @@ class VirtualDeviceFile:
             contiguous_errno=driver.release.contiguous_errno,
         )
         self._signals = 0
+        #: Calls that block now: what they wait for, and the channels among it.
+        self._blocked: dict[int, tuple[Callable[[], bool], int]] = {}
+        self._blocked_count = 0
 
     @property
     def page_size(self) -> int:
@@ -48,6 +55,8 @@ class VirtualDeviceFile:
         """Carry out one request on ``argument``; returns what the driver returns, raises `OSError` with its errno."""
         driver = self.driver
         call = driver.abi.calls.get(request)
+        if driver.settle is not None and (call is None or call.name not in WAITS):
+            driver.settle()
         with driver.loop.lock:
             self._check_open()
             if call is None:
@@ -84,13 +93,52 @@ class VirtualDeviceFile:
         """Copy results out: put ``values`` into the structure ``name`` at the start of ``argument``."""
         self.driver.abi.structs[name].store(argument, **values)
 
-    def block(self, ready: Callable[[], bool], code: int = errno.EINTR) -> None:
-        """Run the chip until ``ready()``; a signal (`interrupt`) is an `OSError` with ``code``. Without the lock."""
-        before = self._signals
-        self.driver.loop.wait_for(lambda: ready() or self._signals != before)
-        with self.driver.loop.lock:
+    def block(self, ready: Callable[[], bool], *, channels: int = 0) -> None:
+        """Wait until ``ready()``; a signal (`interrupt`) is EINTR. Without the lock.
+
+        The waiting thread runs the chip, unless somebody else does (``settle`` of the driver).
+        """
+        loop, before = self.driver.loop, self._signals
+
+        def is_over() -> bool:
+            return ready() or self._signals != before
+
+        with loop.lock:
+            self._blocked_count += 1
+            key = self._blocked_count
+            self._blocked[key] = (is_over, channels)
+            loop.notify()
+        try:
+            if self.driver.settle is None:
+                loop.wait_for(is_over)
+            else:
+                loop.wait_quietly(is_over)
+        finally:
+            with loop.lock:
+                del self._blocked[key]
+        with loop.lock:
             if self._signals != before and not ready():
-                raise failure(code, "a signal arrived")
+                raise failure(errno.EINTR, "a signal arrived")
+
+    def is_settled(self, *, channels: bool, notifications: bool) -> bool:
+        """Tell whether the client's threads have taken all there is; needs the lock.
+
+        ``channels``: threads wait for every enabled channel; ``notifications``: one reads them. Settled is a client
+        none of whose waits is about to end, or is missing because its thread deals with what the last one brought.
+        """
+        if self.closed or self.invalid or self.driver.removed:
+            return True
+        waits = list(self._blocked.values())
+        if any(is_over() for is_over, _ in waits):
+            return False
+        covered = 0
+        for _, waited in waits:
+            covered |= waited
+        if channels and self.channels & ~covered:
+            return False
+        if not notifications or self.notifications_disabled:
+            return True
+        return not self.notifications and (not self.has_reader or any(not waited for _, waited in waits))
 
     def was_interrupted(self, before: int | None = None) -> int:
         """Return the number of signals so far; compare two to see whether one arrived."""
@@ -107,6 +155,14 @@ class VirtualDeviceFile:
         with self.driver.loop.lock:
             self._check_open()
             return self.memory.mmap(length, offset, lists=self.driver.release.family == "A")
+
+    def is_alive(self) -> bool:
+        """Open the node once more, which looks at the card (1.3)."""
+        try:
+            self.driver.open().close()
+        except OSError as error:
+            return error.errno not in (errno.ENXIO, errno.ENODEV)
+        return True
 
     def is_same_process(self) -> bool:
         """Tell whether the caller opened the file; a forked child has no notification waiter (4.1)."""
