@@ -153,13 +153,12 @@ class Device:
 
         Raises `HefError`, `CompileError`, `InputError`, `DoesNotFit`, `ControlFailed` and errors of the link.
         """
-        content = self._hef_of(model, compile_options or {})
-        settings = _network_options({**self._habits, **options})
+        content = self.read_model(model, compile_options)
         with self.lock:
             self._require_open("loading a network")
             if self._applications >= MAX_APPLICATIONS:
                 raise DoesNotFit(resource="network groups", need=self._applications + 1, have=MAX_APPLICATIONS)
-            made = Network.plan(self, content, group or network, settings)
+            made = self.plan(content, group or network, options)
             if reference is not None:
                 made.reference = reference_of(reference, made.description)
             # The firmware takes no configuration while a network runs (context-switch.md 15).
@@ -170,7 +169,14 @@ class Device:
             self._networks.append(made)
             return made
 
-    def _hef_of(self, model: str | Path | bytes | Hef, compile_options: Mapping[str, Any]) -> bytes | Hef:
+    def plan(self, content: bytes | Hef, group: str | None, options: Mapping[str, Any]) -> Network:
+        """Return the network that `load` would configure, without configuring it. Raises `HefError`, `InputError`."""
+        return Network.plan(self, content, group, _network_options({**self._habits, **options}))
+
+    def read_model(
+        self, model: str | Path | bytes | Hef, compile_options: Mapping[str, Any] | None = None
+    ) -> bytes | Hef:
+        """Return the HEF that ``model`` is, or is compiled to, as `load` does. Raises `InputError`, `CompileError`."""
         if isinstance(model, Hef):
             return model
         if isinstance(model, bytes | bytearray | memoryview):
@@ -183,7 +189,7 @@ class Device:
         if self._compile_model is None:
             raise InputError(what=str(path), detail="no compiler at hand; compile it first with `openhailo compile`")
         chip = "hailo8l" if self.identify().architecture == DeviceArchitecture.HAILO8L else "hailo8"
-        return load_or_compile(path, {"arch": chip, **compile_options}, self._compile_model)
+        return load_or_compile(path, {"arch": chip, **(compile_options or {})}, self._compile_model)
 
     def _prepare(self) -> None:
         """Clean up after a host that died, before the first network (control-protocol.md 7.2)."""

@@ -176,7 +176,7 @@ class Network:
     def _make_streams(self, link: ChipLink) -> None:
         assert self._session is not None, "configure makes it"
         options = StreamOptions(self.options.output_refill, self.options.interrupt_at_start)
-        ports = Ports(link, self.description, self._order_of, options, self._streams, self.options.output_orders.get)
+        ports = Ports(link, self.description, self.order_of, options, self._streams, self.options.output_orders.get)
         ports.open(self._session.boundary)
         self._inputs, self._outputs = ports.inputs, ports.outputs
         self._in_order = [info.name for info in self._output_infos()] == list(self.description.outputs)
@@ -190,7 +190,7 @@ class Network:
             clock=self._device.clock,
         )
 
-    def _order_of(self, layer: Layer) -> FormatOrder:
+    def order_of(self, layer: Layer) -> FormatOrder:
         """Return the user's order of a layer: chosen by name, else the usual one of its device order."""
         chosen = self.options.input_orders if layer.direction is H2D else self.options.output_orders
         return chosen.get(layer.name, layer.user_order)

@@ -41,13 +41,14 @@ class Job:
     """``count`` frames: arrays (count, ...) per input and per output, in stream order.
 
     ``fed`` frames were launched, ``taken`` were delivered. ``future`` gets ``finish()`` if it is set; ``watcher`` is
-    called with the job when it is done, by a thread that holds no lock of ours. ``direct`` has the ranges of memory
-    that the device reads and writes itself, for streams where nothing is copied (see `Direct`).
+    called with the job when it is done, by a thread that holds no lock of ours; ``tag`` is whatever it wants to know.
+    ``direct`` has the ranges of memory that the device reads and writes itself, for streams where nothing is copied,
+    and ``release`` gives them back (see `Direct`).
     """
 
     __slots__ = (
-        "count", "direct", "error", "fed", "finish", "future", "inputs", "outputs", "readers", "taken", "watcher",
-        "writers",
+        "count", "direct", "error", "fed", "finish", "future", "inputs", "outputs", "readers", "release", "tag",
+        "taken", "watcher", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,8 @@ class Job:
         self.future: Future[Any] | None = None
         self.watcher: Callable[[Job], None] | None = None
         self.direct: Direct | None = None
+        self.release: Callable[[], object] | None = None
+        self.tag: Any = None
 
     def measure(self, times: StageTimes) -> None:
         """Add the time of the transformations to ``times``."""
@@ -167,10 +170,16 @@ class Pipeline:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def enqueue(self, *jobs: Job) -> None:
-        """Queue ``jobs`` and launch what there is room for; `wait`, `help` or `attend` has to follow, in any thread."""
+    def enqueue(self, *jobs: Job, attend: bool = False) -> None:
+        """Queue ``jobs`` and launch what there is room for.
+
+        A thread of the pipeline waits for the device with ``attend``; else `wait` or `help` has to follow, in any
+        thread.
+        """
         with self._lock:
             self._enqueue(*jobs)
+            if attend:
+                self._attend()
 
     def wait(self, job: Job) -> None:
         """Work for the device in this thread until ``job`` is done. Raises what went wrong."""

@@ -64,12 +64,16 @@ class SchedulerCounters:
 
 @dataclass
 class _Model:
-    """A model, its queue and its limits per device: ``capacity`` frames in flight, ``burst`` per turn."""
+    """A model, its queue and its limits per device: ``capacity`` frames in flight, ``burst`` per turn.
+
+    A model ``in_cycles`` gets frames only when the device has none.
+    """
 
     index: int
     capacity: int
     burst: int
     parameters: ModelParameters
+    in_cycles: bool = False
     queued: int = 0
     waiting_since: float = 0.0
     last_turn: float = -math.inf
@@ -128,12 +132,19 @@ class Scheduler:
 
     # --- models -----------------------------------------------------------------------------------------------------
 
-    def add(self, *, capacity: int, burst: int, parameters: ModelParameters | None = None) -> int:
-        """Add a model and return its index. ``burst`` 0: the whole queue of a device is one turn."""
+    def add(
+        self, *, capacity: int, burst: int, parameters: ModelParameters | None = None, in_cycles: bool = False
+    ) -> int:
+        """Add a model and return its index. ``burst`` 0: the whole queue of a device is one turn.
+
+        ``in_cycles``: its frames go through several contexts, so many at a time; a burst is a cycle then, and the next
+        one begins when the device is idle (runtime-behaviour.md 11, dynamic batch flow).
+        """
         if capacity < 1 or burst < 0:
             raise InputError(what="scheduled model", detail=f"capacity {capacity}, burst {burst}")
         index, self._next = self._next, self._next + 1
-        self._models[index] = _Model(index, capacity, min(burst or capacity, capacity), parameters or ModelParameters())
+        burst = min(burst or capacity, capacity)
+        self._models[index] = _Model(index, capacity, burst, parameters or ModelParameters(), in_cycles)
         return index
 
     def remove(self, model: int) -> None:
@@ -209,6 +220,16 @@ class Scheduler:
         """Return the model that a device runs."""
         return self._devices[device].current
 
+    def is_busy(self, device: int) -> bool:
+        """Whether frames are in flight or a switch is going on."""
+        found = self._devices[device]
+        return found.switching or found.in_flight > 0
+
+    @property
+    def waits_for_time(self) -> bool:
+        """Whether frames may wait although a device is idle, so that somebody has to watch the clock."""
+        return not self._idle_optimization and any(model.queued for model in self._models.values())
+
     @property
     def alive(self) -> list[int]:
         """The devices that are not lost."""
@@ -248,7 +269,7 @@ class Scheduler:
         candidates = [
             device
             for device in self._devices
-            if device.usable
+            if (device.idle if model.in_cycles else device.usable)
             and (device.current == model.index or (device.current is None and self._may_begin(model, now)))
             and device.in_flight < self._limit(model, device)
             and (device.current is None or self._may_stay(model, device, now))
@@ -293,6 +314,8 @@ class Scheduler:
 
     def _share(self, model: _Model, device: _Device, now: float) -> int:
         """Frames to send at once; never beyond the burst while others compete."""
+        if model.in_cycles:
+            return min(model.queued, model.burst)
         frames = min(model.queued, self._limit(model, device) - device.in_flight, model.piece)
         if device.used < model.burst and not self._manual and self._rivals(model, now):
             frames = min(frames, model.burst - device.used)
@@ -309,7 +332,8 @@ class Scheduler:
             if model is None:
                 return None
             device.used = 0
-            return self._send(model, device, min(model.queued, model.piece, model.burst), now)
+            most = model.burst if model.in_cycles else min(model.piece, model.burst)
+            return self._send(model, device, min(model.queued, most), now)
         return None
 
     def _winner(self, now: float) -> _Model | None:

@@ -1,0 +1,228 @@
+"""One or more devices used as one: models take turns on them, frames are shared out, results keep their order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from openhailo.errors import InputError, OpenHailoError, StateError
+from openhailo.runtime.device import Device
+from openhailo.runtime.dispatch import Dispatcher
+from openhailo.runtime.job import DEFAULT_TIMEOUT_S
+from openhailo.runtime.network import Network
+from openhailo.runtime.network_group import NetworkGroup
+from openhailo.runtime.request import ScheduledModel
+from openhailo.runtime.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from openhailo.hef.model import Hef
+    from openhailo.runtime.infer_model import InferModel
+
+#: Group of virtual devices that share nothing (runtime-behaviour.md 2).
+UNIQUE_GROUP = "UNIQUE"
+
+
+@dataclass(frozen=True)
+class VirtualDeviceOptions:
+    """How a virtual device behaves.
+
+    Args:
+        scheduler: models take turns by themselves; without it `NetworkGroup.activate` says which one runs.
+        idle_optimization: an idle device runs a model below its threshold when no other competes.
+        group_id: virtual devices of one group in a process are the same one; ``UNIQUE`` shares nothing.
+        shutdown_timeout_s: how long frames in flight may take when something is unloaded.
+    """
+
+    scheduler: bool = True
+    idle_optimization: bool = True
+    group_id: str = UNIQUE_GROUP
+    shutdown_timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+class VirtualDevice:
+    """Devices used as one. A context manager: leaving it unloads everything and closes the devices.
+
+    Methods may be called from several threads. Frames that were launched on a device that is lost fail with
+    `DeviceLost`; frames that it had not begun with run on another device, if there is one.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        options: VirtualDeviceOptions | None = None,
+        *,
+        owns_devices: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use ``devices`` from now on, and close them in the end if they are owned. Raises `InputError`."""
+        self.devices = tuple(devices)
+        if not devices or len(set(map(id, devices))) != len(devices):
+            raise InputError(what="virtual device", detail="needs one device or more, each of them once")
+        self.options = options or VirtualDeviceOptions()
+        scheduler = Scheduler(
+            len(devices), idle_optimization=self.options.idle_optimization, manual=not self.options.scheduler
+        )
+        self.dispatcher = Dispatcher(devices, scheduler, clock)
+        self._owns_devices = owns_devices
+        self._lock = threading.RLock()
+        self._groups: list[NetworkGroup] = []
+        self._active: NetworkGroup | None = None
+        self._closed = False
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether there is no scheduler."""
+        return not self.options.scheduler
+
+    @property
+    def device_ids(self) -> list[str]:
+        """Names of the devices."""
+        return [device.name for device in self.devices]
+
+    @property
+    def network_groups(self) -> tuple[NetworkGroup, ...]:
+        """What is configured."""
+        return tuple(self._groups)
+
+    @property
+    def active_group(self) -> NetworkGroup | None:
+        """The group that was activated; None with a scheduler."""
+        return self._active
+
+    # --- models -----------------------------------------------------------------------------------------------------
+
+    def create_infer_model(self, model: str | Path | bytes | Hef, *, name: str = "", **options: Any) -> InferModel:
+        """Return a model whose formats and batch can be chosen before it is configured.
+
+        ``model`` and ``options`` are those of `openhailo.runtime.device.Device.load`; ``name`` chooses a network group.
+        Raises `HefError`, `CompileError`, `InputError`.
+        """
+        from openhailo.runtime.infer_model import InferModel
+
+        self._require_open("creating a model")
+        return InferModel(self, model, name, options)
+
+    def configure(
+        self, model: str | Path | bytes | Hef, *, group: str | None = None, batch_size: int = 0, **options: Any
+    ) -> NetworkGroup:
+        """Configure a network group on every device; it runs when frames come (or when it is activated).
+
+        Args:
+            model: what `openhailo.runtime.device.Device.load` takes.
+            group: network group to use, by default the file's first one.
+            batch_size: frames that are sent to a device in one turn; 0: as many as its queue takes
+                (runtime-behaviour.md 11).
+            options: further options of `Device.load` and `openhailo.runtime.network.NetworkOptions`.
+
+        Raises what `Device.load` raises.
+        """
+        with self._lock:
+            self._require_open("configuring a model")
+            networks: list[Network] = []
+            with ExitStack() as undo, self.dispatcher.quiet(self.options.shutdown_timeout_s):
+                for device in self.devices:
+                    network = device.load(model, group=group, batch_size=batch_size, **options)
+                    networks.append(network)
+                    undo.callback(network.close)
+                undo.pop_all()
+            made = NetworkGroup(self, networks, self._schedule(networks, batch_size))
+            self._groups.append(made)
+            return made
+
+    def _schedule(self, networks: Sequence[Network], batch_size: int) -> ScheduledModel:
+        first = networks[0]
+        capacity = min(network.queue_depth for network in networks)
+        in_cycles = first.most_cycle_frames > 1
+        model = ScheduledModel(first.name, networks, capacity * len(networks))
+        index = self.dispatcher.scheduler.add(capacity=capacity, burst=batch_size, in_cycles=in_cycles)
+        self.dispatcher.add(model, index)
+        return model
+
+    def release(self, group: NetworkGroup) -> None:
+        """Unload ``group``, which was shut down. Idempotent; use `NetworkGroup.close`."""
+        with self._lock:
+            if group not in self._groups:
+                return
+            self._groups.remove(group)
+            with suppress(OpenHailoError), self.dispatcher.quiet(self.options.shutdown_timeout_s):
+                for network in group.networks:
+                    with suppress(OpenHailoError):
+                        network.close()
+
+    # --- without a scheduler ----------------------------------------------------------------------------------------
+
+    def activate(self, group: NetworkGroup) -> None:
+        """Give every device to ``group``. Raises `StateError`."""
+        with self._lock:
+            self._require_open("activating")
+            if not self.is_manual:
+                raise StateError(
+                    what=f"activating {group.name}", state="there is a scheduler", hint="just run it: models take turns"
+                )
+            if self._active is not None:
+                raise StateError(
+                    what=f"activating {group.name}", state=f"{self._active.name} is active", hint="deactivate it first"
+                )
+            with self.dispatcher.quiet(self.options.shutdown_timeout_s):
+                try:
+                    for device, network in zip(self.devices, group.networks, strict=True):
+                        device.activate(network)
+                except BaseException:
+                    self._stop_devices()
+                    raise
+            self._active = group
+
+    def deactivate(self, group: NetworkGroup) -> None:
+        """Take the devices from ``group``; frames in flight are cancelled. Idempotent."""
+        with self._lock:
+            if self._active is not group:
+                return
+            self._active = None
+            self.dispatcher.cancel(group.model, "it was deactivated")
+            self._stop_devices()
+            with suppress(OpenHailoError), self.dispatcher.quiet(self.options.shutdown_timeout_s):
+                pass
+
+    def _stop_devices(self) -> None:
+        for device in self.devices:
+            with suppress(OpenHailoError):
+                device.deactivate()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Shut down every model, unload it, and close the devices that are owned. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for group in list(self._groups):
+                group.close()
+            self.dispatcher.close()
+            if self._owns_devices:
+                for device in self.devices:
+                    device.close()
+
+    def _require_open(self, what: str) -> None:
+        if self._closed:
+            raise StateError(what=what, state="closed", hint="open the virtual device again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return f"<VirtualDevice {', '.join(self.device_ids)}{state}, {len(self._groups)} network groups>"
