@@ -145,7 +145,8 @@ def _not_bound(info: PciFunctionInfo, name: str) -> OpenHailoError:
         return AccessDenied(
             name=name,
             hint="no IOMMU protects this machine from it. Switch one on (VT-d or AMD-Vi in the firmware setup, on "
-            f"Intel also intel_iommu=on on the kernel command line), then `{bind_command(info.address)}`. Otherwise: {RISK}",
+            f"Intel also intel_iommu=on on the kernel command line), then `{bind_command(info.address)}`. "
+            f"Otherwise: {RISK}",
         )
     return AccessDenied(name=name, hint=f"it is not bound to {DRIVER}; run `{bind_command(info.address)}`")
 
