@@ -134,7 +134,7 @@ class Guest:
             share.wait_for_files(self._path("fs"))
             code = self._boot(stack, started + self._setup.limit_s)
         text, log = clean(bytes(self._console)), self._path("qemu.log").read_text(errors="replace")
-        verdict = judge(text, log, code, server_may_die=self._setup.server_may_die, reboots=self._setup.reboots)
+        verdict = judge(text, log, code, server_may_die=self._setup.server_may_die)
         self._path("console.log").write_text(text)
         return Outcome(verdict, time.monotonic() - started, self.reports, text, log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,10 @@ class Process:
             if self.exit_code is not None or time.monotonic() > deadline:
                 raise NotStarted(self.output().strip() or f"exit code {self.exit_code}, no output")
             time.sleep(0.01)
+
+    def hang_up(self) -> None:
+        """Send SIGHUP."""
+        self._child.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

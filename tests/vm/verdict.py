@@ -32,9 +32,7 @@ def clean(console: bytes) -> str:
     return _ANSI.sub("", console.decode(errors="replace").replace("\r", ""))
 
 
-def judge(
-    console: str, qemu_stderr: str, exit_code: int | None, *, server_may_die: bool = False, reboots: bool = False
-) -> Verdict:
+def judge(console: str, qemu_stderr: str, exit_code: int | None, *, server_may_die: bool = False) -> Verdict:
     """Judge a run. ``exit_code`` None: the time limit was reached. ``server_may_die``: the test kills it on purpose."""
     if exit_code is None:
         return Verdict("the time limit was reached")
@@ -45,7 +43,7 @@ def judge(
     if not done:
         trouble = _KERNEL_TROUBLE.search(console)
         return Verdict(f"the guest did not come to its end ({trouble[1] if trouble else 'no word why'})")
-    if len(done) > 1 and not reboots:
+    if len(done) > 1:
         return Verdict("the guest came to its end more than once")
     if any(code != "0" for code in done):
         return Verdict(f"the program in the guest ended with {', '.join(done)}")
