@@ -150,6 +150,9 @@ def undo_journal(tree: Tree, runner: Runner) -> Iterator[Undone]:
         if record.get("argv") != []:
             yield Undone(_words(record), problem)
         journal.forget()
+    # A power cut may have come between the folder and the first record.
+    with contextlib.suppress(OSError):
+        tree.locate(tree.folder_of(JOURNAL)).rmdir()
 
 
 def _undo(tree: Tree, runner: Runner, record: dict[str, Any]) -> str:
