@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -380,7 +380,7 @@ class FakeKernel:
         _, _, iova, size = struct.unpack("<IIQQ", argument)
         argument[16:24] = self.iommu.unmap(iova, size).to_bytes(8, "little")
 
-    _requests: dict[int, Callable[..., int | None]] = {
+    _requests: ClassVar[dict[int, Callable[..., int | None]]] = {
         0x3B64: _get_api_version,
         0x3B65: _check_extension,
         0x3B66: _set_iommu,
