@@ -341,7 +341,7 @@ class ConfiguredInferModel:
         by_name = {find({edge.name: edge for edge in edges}, name, "input").name: inputs[name] for name in inputs}
         if by_name.keys() != {edge.name for edge in edges}:
             raise InputError(what=self.name, detail=f"its inputs are {_names(edges)}, got {sorted(map(str, inputs))}")
-        found = [_frames(edge, by_name[edge.name]) for edge in edges]
+        found = [frames_of_edge(edge, by_name[edge.name]) for edge in edges]
         if len({(len(frames), batched) for frames, batched in found}) != 1:
             raise InputError(what=self.name, detail="inputs differ in their number of frames")
         return [frames for frames, _ in found], found[0][1]
@@ -410,8 +410,8 @@ def read_result(edge: Edge, frames: Array) -> Any:
     return [unpack(frame, edge.order, classes=classes) for frame in frames]
 
 
-def _frames(edge: Edge, value: Any) -> tuple[Array, bool]:
-    """Return ``value`` as frames (n, *shape), and whether it is a batch."""
+def frames_of_edge(edge: Edge, value: Any) -> tuple[Array, bool]:
+    """Return ``value`` as frames (n, *shape), and whether it is a batch. Raises `ShapeMismatch`, `InputError`."""
     array = np.asarray(value)
     if array.dtype != edge.dtype:
         if edge.type is not FormatType.FLOAT32 or array.dtype.kind != "f":

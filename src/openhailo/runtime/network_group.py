@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -20,6 +20,7 @@ from openhailo.runtime.scheduler import ModelParameters
 
 if TYPE_CHECKING:
     from openhailo.runtime.vdevice import VirtualDevice
+    from openhailo.runtime.vstream_hub import VStreamHub
 
 
 class NetworkGroup:
@@ -35,6 +36,10 @@ class NetworkGroup:
         self._lock = threading.Lock()
         self._plans: dict[tuple[tuple[str, UserFormat], ...], list[FramePlan]] = {}
         self._closed = False
+        #: Called when it begins or ends to take frames.
+        self.on_state: list[Callable[[], None]] = []
+        #: Where its virtual streams meet, once there are any (`openhailo.runtime.vstream_hub.hub_of`).
+        self.hub: VStreamHub | None = None
         _share_settings(self.networks)
 
     # --- what it is -------------------------------------------------------------------------------------------------
@@ -98,10 +103,12 @@ class NetworkGroup:
     def activate(self) -> None:
         """Give every device to this group. Raises `StateError` with a scheduler, or when another group is active."""
         self._vdevice.activate(self)
+        self._tell()
 
     def deactivate(self) -> None:
         """Take the devices back; frames in flight are cancelled. Idempotent."""
         self._vdevice.deactivate(self)
+        self._tell()
 
     @property
     def is_active(self) -> bool:
@@ -143,6 +150,7 @@ class NetworkGroup:
         if self._vdevice.active_group is self:
             self._vdevice.deactivate(self)
         self.dispatcher.remove(self.model, timeout_s)
+        self._tell()
 
     def close(self) -> None:
         """Shut down and unload it from the devices. Idempotent; never fails because a device is gone."""
@@ -153,6 +161,10 @@ class NetworkGroup:
                 with suppress(OpenHailoError):
                     plan.close()
         self._plans.clear()
+
+    def _tell(self) -> None:
+        for listener in list(self.on_state):
+            listener()
 
     def _require_open(self) -> None:
         if self._closed:
