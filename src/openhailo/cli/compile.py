@@ -5,12 +5,28 @@ from __future__ import annotations
 import json as jsonlib
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
 from openhailo.errors import InputError
 
+from ._host_ops import (
+    AnchorsOption,
+    ArgmaxOption,
+    BackgroundOption,
+    BinsOption,
+    ClassesOption,
+    DecodingOption,
+    IouOption,
+    LimitOption,
+    NmsOption,
+    OutputsOption,
+    ScoreOption,
+    SoftmaxOption,
+    nms_of,
+)
 from ._output import JsonOption, print_json
 
 NAME = "compile"
@@ -56,43 +72,61 @@ def command(
     context_bytes: Annotated[
         int | None, typer.Option("--context-bytes", help="Room for the program of one context.")
     ] = None,
+    nms: NmsOption = None,
+    classes: ClassesOption = None,
+    score_threshold: ScoreOption = None,
+    iou_threshold: IouOption = None,
+    max_per_class: LimitOption = None,
+    nms_outputs: OutputsOption = None,
+    anchors: AnchorsOption = None,
+    regression_length: BinsOption = None,
+    background: BackgroundOption = None,
+    decoding_only: DecodingOption = None,
+    softmax: SoftmaxOption = None,
+    argmax: ArgmaxOption = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report as JSON.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo compile`."""
+    _run(SimpleNamespace(**locals()))
+
+
+def _run(given: SimpleNamespace) -> None:
+    """Compile as the command's arguments, by name, say."""
     from openhailo.compiler import compile_model
 
-    if not model.is_file():
-        raise InputError(what=str(model), detail="there is no such file")
-    compiled = compile_model(
-        model,
-        name=name,
-        weights=weights,
-        calibration=calibration,
-        shapes=_shapes(shape or []),
-        method=method.value,
-        mean=_numbers(mean),
-        std=_numbers(std),
-        color=None if bgr is None else ("bgr" if bgr else "rgb"),
-        arch=arch.value,
-        end_nodes=tuple(end_node or ()),
-        exclude=tuple(exclude or ()),
-        percentile=percentile,
-        nhwc=tuple(nhwc or ()),
-        reduce_range=reduce_range,
-        per_channel=per_channel,
-        contexts=contexts,
-        context_bytes=context_bytes,
-    )
-    target = output or model.with_suffix(".hef")
+    if not given.model.is_file():
+        raise InputError(what=str(given.model), detail="there is no such file")
+    compiled = compile_model(given.model, name=given.name, calibration=given.calibration, **_choices(given))
+    target = given.output or given.model.with_suffix(".hef")
     target.write_bytes(compiled.hef_bytes)
-    if report is not None:
-        report.write_text(jsonlib.dumps(compiled.report.to_json(), indent=1) + "\n")
-    if json:
+    if given.report is not None:
+        given.report.write_text(jsonlib.dumps(compiled.report.to_json(), indent=1) + "\n")
+    if given.json:
         print_json({"hef": str(target), "report": compiled.report.to_json()})
     else:
         typer.echo(compiled.report.to_text())
         typer.echo(f"{target}: {len(compiled.hef_bytes)} bytes")
+
+
+def _choices(given: SimpleNamespace) -> dict[str, Any]:
+    """Return the fields of `openhailo.compiler.options.Options`."""
+    same = ("weights", "percentile", "reduce_range", "per_channel", "contexts", "context_bytes")
+    return {
+        **{name: getattr(given, name) for name in same},
+        "shapes": _shapes(given.shape or []),
+        "method": given.method.value,
+        "mean": _numbers(given.mean),
+        "std": _numbers(given.std),
+        "color": None if given.bgr is None else ("bgr" if given.bgr else "rgb"),
+        "arch": given.arch.value,
+        "end_nodes": tuple(given.end_node or ()),
+        "exclude": tuple(given.exclude or ()),
+        "nhwc": tuple(given.nhwc or ()),
+        "nms": nms_of(given),
+        "softmax": tuple(given.softmax or ()),
+        "argmax": tuple(given.argmax or ()),
+    }
 
 
 def _shapes(entries: list[str]) -> dict[str, tuple[int, ...]]:

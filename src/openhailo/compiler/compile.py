@@ -16,6 +16,7 @@ from .calibration import CalibrationSource
 from .contexts.plan import plan_contexts
 from .emit import build_hef, build_program
 from .frontend import Source
+from .host_ops.attach import attach
 from .lower import lower
 from .options import Choices, Options, network_name
 from .report import Report, build_report
@@ -67,12 +68,12 @@ def compile_model(
     options = Options(**choices)
     network = network_name(name, source)
     lowered = lower(source, network, calibration, options)
-    streams = allocate_streams(network, lowered)
+    streams, host_ops = attach(lowered.host, network, allocate_streams(network, lowered))
     quantized = lowered.device.model
     split = plan_contexts(network, quantized, streams, contexts=options.contexts, context_bytes=options.context_bytes)
     plans = split.plans if split else ()
     program = b"" if plans else build_program(serialize(quantized), streams)
-    data = write(build_hef(network, program, streams, arch=options.arch, contexts=plans))
+    data = write(build_hef(network, program, streams, arch=options.arch, contexts=plans, host_ops=host_ops))
     report = build_report(
         lowered,
         network=network,

@@ -16,6 +16,7 @@ from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.program import IoDirection, ProgramKind
 
 from .allocate import Stream, config_pieces
+from .host_ops.attach import HostOps
 
 #: Numbers of `ProtoHEFHwArch` (hef.md 4).
 HW_ARCH: Final[Mapping[str, hm.HwArch]] = {"hailo8": hm.HwArch.HAILO8P, "hailo8l": hm.HwArch.HAILO8L}
@@ -83,11 +84,13 @@ def build_hef(
     *,
     arch: str = "hailo8",
     contexts: Sequence[ContextPlan] = (),
+    host_ops: HostOps | None = None,
 ) -> hm.Hef:
     """Return the HEF: ``program`` in config stream 0, one context with every stream at its edge.
 
     With ``contexts`` each of them loads its own program whenever its turn comes, and ``program`` is left out.
-    Hailo-8L files carry the same core op once more under a cluster layout, as the vendor's runtime expects.
+    ``host_ops`` run behind the chip. Hailo-8L files carry the same core op once more under a cluster layout, as the
+    vendor's runtime expects.
     """
     metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1)
     core_op = hm.CoreOp(
@@ -98,21 +101,32 @@ def build_hef(
         networks_names=(network,),
         sorted_outputs_order=_output_names(streams),
     )
-    group = _group(network, core_op, streams)
+    group = _with_host_ops(_group(network, core_op, streams), host_ops)
     if arch == "hailo8l":
         partial = hm.PartialCoreOp(core_op, CLUSTER_LAYOUT)
         outer = hm.CoreOp(metadata=metadata, contexts=core_op.contexts, partial_core_ops=(partial,))
-        inner = hm.PartialNetworkGroup(_group(network, core_op, streams), CLUSTER_LAYOUT)
-        group = _group(network, outer, streams, partial_network_groups=(inner,))
+        inner = hm.PartialNetworkGroup(group, CLUSTER_LAYOUT)
+        group = _with_host_ops(_group(network, outer, streams, partial_network_groups=(inner,)), host_ops)
     return hm.Hef(
         header=hm.HefHeader(hw_arch=HW_ARCH[arch], sdk_version="openhailo", version=1),
         network_groups=(group,),
-        extensions=tuple(hm.Extension(int(number), number.name) for number in _extensions(contexts)),
+        extensions=tuple(hm.Extension(int(number), number.name) for number in _extensions(contexts, host_ops)),
     )
 
 
-def _extensions(contexts: Sequence[ContextPlan]) -> tuple[hm.ExtensionType, ...]:
-    demanded = set(REQUIRED_EXTENSIONS)
+def _with_host_ops(group: hm.NetworkGroup, host_ops: HostOps | None) -> hm.NetworkGroup:
+    if host_ops is None or not host_ops.ops:
+        return group
+    return replace(
+        group,
+        ops=(*group.ops, *host_ops.ops),
+        pad_edges=host_ops.edges,
+        sorted_outputs_order=host_ops.output_names,
+    )
+
+
+def _extensions(contexts: Sequence[ContextPlan], host_ops: HostOps | None) -> tuple[hm.ExtensionType, ...]:
+    demanded = {*REQUIRED_EXTENSIONS, *(host_ops.extensions if host_ops else ())}
     if len(contexts) > 1:
         demanded.add(hm.ExtensionType.IS_MULTI_CONTEXTS)
     if any(stream.ddr_rows for context in contexts for stream in context.streams):

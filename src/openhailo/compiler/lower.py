@@ -14,6 +14,7 @@ from openhailo.errors import DoesNotFit, ModelInvalid
 
 from .calibration import Calibration, CalibrationSource, load_calibration
 from .frontend import Source, load_model
+from .host_ops.select import HostPlan, plan_host_ops
 from .options import Options, check_images, model_metadata
 from .passes.batch import free_batch_axis
 from .passes.cut import cut_at
@@ -40,7 +41,8 @@ class Lowered:
 
     ``float_model`` takes ``frames`` (model layout, after whatever part of the normalization the input quantization
     does); ``qdq`` is its quantized twin with float ends; ``device`` the uint8 graph with ends named by `layer_name`.
-    ``pixels`` maps the inputs that take raw pixels to their quantization inside the graph.
+    ``pixels`` maps the inputs that take raw pixels to their quantization inside the graph. ``host`` is what the host
+    does behind the outputs.
     """
 
     float_model: onnx.ModelProto
@@ -52,14 +54,23 @@ class Lowered:
     frames: tuple[Frame, ...]
     warnings: tuple[str, ...]
     metadata: Mapping[str, Any]
+    host: HostPlan | None = None
 
 
 def lower(source: Source, network: str, calibration: CalibrationSource | None, options: Options) -> Lowered:
     """Run the front end, the graph passes, calibration and quantization. Raises CompileError and InputError."""
     loaded = load_model(source, shapes=options.shapes, weights=options.weights)
     normalization = options.normalization(loaded)
-    model = prepare(loaded, options.end_nodes)
     nhwc = frozenset(options.nhwc)
+    ending, end_nodes, host = plan_host_ops(
+        loaded,
+        nms=options.nms,
+        softmax=options.softmax,
+        argmax=options.argmax,
+        end_nodes=options.end_nodes,
+        nhwc=nhwc,
+    )
+    model = prepare(ending, end_nodes)
     check_layout_names(model, nhwc)
     inputs, outputs = describe_inputs(model, nhwc), describe_outputs(model, nhwc)
     check_images(inputs, normalization)
@@ -79,7 +90,7 @@ def lower(source: Source, network: str, calibration: CalibrationSource | None, o
     )
     device = _device_graph(qdq, network, inputs, outputs, ranges, fixed)
     metadata = model_metadata(loaded)
-    return Lowered(model, qdq, device, tuple(inputs), tuple(outputs), fixed, frames, data.warnings, metadata)
+    return Lowered(model, qdq, device, tuple(inputs), tuple(outputs), fixed, frames, data.warnings, metadata, host)
 
 
 def prepare(model: onnx.ModelProto, end_nodes: Sequence[str] = ()) -> onnx.ModelProto:

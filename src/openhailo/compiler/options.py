@@ -15,6 +15,7 @@ import onnx
 from openhailo.errors import InputError, ModelInvalid
 
 from .calibration import MAX_FRAMES, Fit
+from .host_ops.request import Nms
 from .passes.normalize import Color, Normalization
 from .ranges import Method
 from .tensors import TensorSpec
@@ -48,6 +49,9 @@ class Choices(TypedDict, total=False):
     max_frames: int
     contexts: int
     context_bytes: int | None
+    nms: Nms | None
+    softmax: Sequence[str]
+    argmax: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ class Options:
         max_frames: most calibration frames.
         contexts: loads of the chip that the network is split into; 0: as few as have room.
         context_bytes: room for the program of one context; by default what a descriptor list can bring.
+        nms: boxes that the host finds behind the chip.
+        softmax: outputs whose softmax the host does ("all": every one).
+        argmax: outputs of which the host gives the largest feature's index.
     """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -93,6 +100,9 @@ class Options:
     max_frames: int = MAX_FRAMES
     contexts: int = 0
     context_bytes: int | None = None
+    nms: Nms | None = None
+    softmax: Sequence[str] = ()
+    argmax: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.arch not in ARCHES:

@@ -227,6 +227,12 @@ def _demanded(layers: Sequence[EdgeLayer], ops: Sequence[Op]) -> list[ExtensionT
     numbers = {ExtensionType.HAILO_NET_FLOW, REQUIRED_EXTENSION}
     if any(layer.quant.qp_scales for layer in layers):
         numbers.add(ExtensionType.OUTPUT_SCALE_PER_FEATURE)
+    return sorted(numbers | op_extensions(ops))
+
+
+def op_extensions(ops: Sequence[Op]) -> frozenset[ExtensionType]:
+    """Return the extensions that a file with these host ops demands (hef.md 3)."""
+    numbers: set[ExtensionType] = set()
     for op in ops:
         if isinstance(op.body, NmsOp) and op.body.method is not None:
             numbers.add(_OP_EXTENSIONS[type(op.body.method)])
@@ -235,7 +241,7 @@ def _demanded(layers: Sequence[EdgeLayer], ops: Sequence[Op]) -> list[ExtensionT
         if isinstance(op.body, LogitsOp):
             argmax = op.body.logits_type is LogitsType.ARGMAX
             numbers.add(ExtensionType.HAILO_NET_FLOW_ARGMAX if argmax else ExtensionType.HAILO_NET_FLOW_SOFTMAX)
-    return sorted(numbers)
+    return frozenset(numbers)
 
 
 def _offered(layers: Sequence[EdgeLayer]) -> tuple[Extension, ...]:
