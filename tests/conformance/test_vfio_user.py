@@ -15,7 +15,7 @@ from openhailo.testing.conformance import load
 from openhailo.testing.rig import FunctionRig
 from openhailo.twin.firmware.image import build_placeholder_image
 
-CAPABILITIES = frozenset({"link", "programs"})
+CAPABILITIES = frozenset({"link", "pcie", "function", "programs"})
 CHECKS = [one for one in load() if not one.missing(CAPABILITIES)]
 
 

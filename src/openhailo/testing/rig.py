@@ -174,12 +174,54 @@ class Rig:
 
 
 class FunctionRig(Rig):
-    """A rig around a bare PCI function that this process owns."""
+    """A rig around a PCI function that this process owns, with our driver on it, or none, as a check asks.
 
-    capabilities = frozenset({"link", "pcie"})
+    The bare function is only offered with ``firmware``: it is reset after the check, and firmware has to come back.
+    """
 
     def __init__(self, function: PciFunction, *, firmware: bytes | None = None) -> None:
-        super().__init__(PcieLink(function, firmware=firmware))
+        super().__init__(None)
+        self._function, self._firmware = function, firmware
+        self._is_bare = False
+        self.capabilities = frozenset({"link", "pcie"} | ({"function"} if firmware is not None else set()))
+
+    def _open_link(self) -> ChipLink:
+        if self._is_bare:
+            self._function.reset()
+            self._is_bare = False
+        return PcieLink(_Lent(self._function), firmware=self._firmware)
+
+    def open_function(self) -> PciFunction:
+        """Return the bare function, reset and booted by our driver, which has left again."""
+        if self._firmware is None:
+            raise Lacking("function")
+        self.close_link()
+        self._open_link().close()
+        self._is_bare = True
+        return self._function
+
+    def close_link(self) -> None:
+        """Close the driver and keep the function."""
+        super().close()
+
+    def close(self) -> None:
+        """Close the driver and the function. Idempotent."""
+        self.close_link()
+        self._function.close()
+
+
+class _Lent:
+    """A function whose owner keeps it when the driver leaves."""
+
+    def __init__(self, function: PciFunction) -> None:
+        self._function = function
+        self.name, self.config = function.name, function.config
+        self.dma, self.irq, self.window, self.reset = function.dma, function.irq, function.window, function.reset
+
+    def close(self) -> None:
+        """Switch off what the driver switched on; the function stays open."""
+        self.irq.disable()
+        self.irq.wait(0.0)  # what the driver woke itself with is not for the next owner
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def hardware_only(rig: Rig) -> None:
     expect_true("a second STOP is refused", any(answer[16:20]))
 
 
-@check("inference", needs=_NEEDS, about=_PROGRAM)
+@check("inference", needs=(*_NEEDS, "fresh"), about=_PROGRAM)
 def damaged_programs(rig: Rig) -> None:
     """Every word of header and records matters: a program that says something else does not run."""
     image = programs.REVERSE
