@@ -74,6 +74,7 @@ class VirtualDevice:
         self._groups: list[NetworkGroup] = []
         self._active: NetworkGroup | None = None
         self._closed = False
+        self._users = 1
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -198,10 +199,22 @@ class VirtualDevice:
 
     # --- life -------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Shut down every model, unload it, and close the devices that are owned. Idempotent."""
+    def share(self) -> bool:
+        """Use it once more: as many more calls of `close` have to follow. False when it is closed already."""
         with self._lock:
-            if self._closed:
+            self._users += not self._closed
+            return not self._closed
+
+    def close(self) -> None:
+        """Shut down every model, unload it, and close the devices that are owned. Idempotent.
+
+        One that is shared is closed by the last of its users.
+        """
+        if self.dispatcher.in_callback:
+            raise StateError(what="closing a virtual device", state="in a callback", hint="close it in another thread")
+        with self._lock:
+            self._users -= 1
+            if self._closed or self._users > 0:
                 return
             self._closed = True
             for group in list(self._groups):
