@@ -16,7 +16,7 @@ from tools.report import Row, write_report
 
 from .compare import Check
 from .coverage import COMPARED, NOT_APPLICABLE, count_records
-from .device_scenarios import SCENARIOS as DEVICE
+from .device_scenarios import replay_device
 from .explained import reason_for
 from .hef_scenarios import replay_scenario
 from .io_scenarios import replay_io
@@ -69,7 +69,7 @@ def replay_all(shared: Path, groups: Mapping[str, list[Recording]], only: str) -
 
 
 def _replay(recording: Recording, shared: Path) -> list[Check]:
-    return DEVICE[recording.name](recording) if recording.group == "device" else replay_scenario(recording, shared)
+    return replay_device(recording) if recording.group == "device" else replay_scenario(recording, shared)
 
 
 def _guarded(name: str, run: Any) -> Result:

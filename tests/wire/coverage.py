@@ -27,28 +27,28 @@ COMPARED: Mapping[str, str] = {
     "ioctl VDMA_ENABLE_CHANNELS": "order of calls",
     "ioctl VDMA_DISABLE_CHANNELS": "order of calls",
     "ioctl VDMA_LAUNCH_TRANSFER": "transfer descriptors, ring positions",
-    "ioctl READ_LOG": "log contents",
+    "ioctl READ_LOG": "log contents, ioctls: contents",
+    "ioctl QUERY_DRIVER_INFO": "ioctls: opening",
+    "ioctl QUERY_DEVICE_PROPERTIES": "ioctls: opening",
+    "ioctl MARK_AS_IN_USE": "ioctls: opening",
+    "ioctl READ_NOTIFICATION": "ioctls: contents, ioctls: end",
+    "ioctl DISABLE_NOTIFICATION": "ioctls: end",
+    "ioctl VDMA_BUFFER_MAP": "order of calls, ioctls: memory",
+    "ioctl VDMA_BUFFER_UNMAP": "ioctls: memory",
+    "ioctl VDMA_INTERRUPTS_WAIT": "ioctls: channels (what it waits for; grouping is timing)",
+    "ioctl VDMA_INTERRUPTS_READ_TIMESTAMPS": "ioctls: channels (of which channels)",
+    "ioctl VDMA_LOW_MEMORY_BUFFER_ALLOC": "ioctls: memory",
+    "ioctl VDMA_LOW_MEMORY_BUFFER_FREE": "ioctls: memory",
 }
 
 #: What is left, and why.
 NOT_APPLICABLE: Mapping[str, str] = {
-    "open": "a device node; without a kernel driver there is none",
-    "close": "a device node; without a kernel driver there is none",
-    "mmap": "memory that the kernel driver allocates; ours is mapped over the IOMMU",
+    "open": "a device node; the virtual driver hands out its opens without one",
+    "close": "a device node; the virtual driver hands out its opens without one",
+    "mmap": "follows an allocation by the kernel driver, which is compared",
     "irq": "made by the recording's device; what the handler does with it is compared where BARs were recorded",
     "fw_state": "the recording device's reaction to control 37, which is compared",
     "channel_close": "the recording device's reaction to control 37, which is compared",
-    "ioctl QUERY_DRIVER_INFO": "asks the kernel driver for its version",
-    "ioctl QUERY_DEVICE_PROPERTIES": "asks the kernel driver; its page limit is given to our link",
-    "ioctl MARK_AS_IN_USE": "keeps other processes of the kernel driver away; a bare PCI function has one owner",
-    "ioctl READ_NOTIFICATION": "a thread that blocks in the kernel; what it brings is compared as notifications",
-    "ioctl DISABLE_NOTIFICATION": "wakes a thread that blocks in the kernel",
-    "ioctl VDMA_BUFFER_MAP": "pins pages in the kernel (of config lists: compared as order of calls)",
-    "ioctl VDMA_BUFFER_UNMAP": "unpins pages in the kernel",
-    "ioctl VDMA_INTERRUPTS_WAIT": "a thread that blocks in the kernel; grouping is timing (masks.json)",
-    "ioctl VDMA_INTERRUPTS_READ_TIMESTAMPS": "times that the kernel driver took",
-    "ioctl VDMA_LOW_MEMORY_BUFFER_ALLOC": "memory that the kernel driver allocates",
-    "ioctl VDMA_LOW_MEMORY_BUFFER_FREE": "memory that the kernel driver allocates",
 }
 
 

@@ -14,6 +14,8 @@ from openhailo.spec.enums import AveragingFactor, Dvm, PowerMeasurementType, Res
 
 from .bars import compare_phases, only_handler, without_handler
 from .compare import Check, compare_accesses, compare_controls, compare_doorbells, not_applicable
+from .ioctl_compare import compare_requests
+from .ioctl_rig import IoctlRig
 from .recording import BarAccess, Recording
 from .rig import Rig, recorded_image
 
@@ -255,11 +257,7 @@ def fw_logger(recording: Recording) -> list[Check]:
     """Read both logs in the kernel driver's pieces until they are empty."""
     contents = Check("log contents")
     with Rig(recording) as rig:
-        for cpu, pattern in LOG_PATTERNS.items():
-            with rig.twin.chip.loop.lock:
-                if cpu == 0:
-                    rig.twin.chip.mailbox.reset_logs()
-                rig.twin.chip.write_log(cpu, (pattern * (LOG_BYTES // len(pattern) + 1))[:LOG_BYTES])
+        _fill_logs(rig)
         link = rig.link(announce_shutdown=False)
         FirmwareClient(link).identify()
         for record in recording.ioctls("READ_LOG"):
@@ -370,4 +368,58 @@ SCENARIOS: Mapping[str, Replay] = {
     "reset_forced_soft": partial(soft_reset, ResetType.FORCED_SOFT),
 }
 
-__all__ = ["SCENARIOS", "Replay"]
+
+def replay_device(recording: Recording) -> list[Check]:
+    """Replay a scenario on the card itself, and over the kernel driver where that was asked for something."""
+    checks = SCENARIOS[recording.name](recording)
+    if any(True for _ in recording.ioctls("FW_CONTROL")):
+        checks += over_ioctls(recording)
+    return checks
+
+
+def over_ioctls(recording: Recording) -> list[Check]:
+    """Make the calls of a command over the kernel driver's interface; compare the requests."""
+    course = SCENARIOS[recording.name]
+    contents = Check("ioctls: contents")
+    with IoctlRig(recording) as rig:
+        if course is fw_logger:
+            _fill_logs(rig)
+        client = rig.client()
+        if isinstance(course, partial) and course.func is controls:
+            course.args[0](client)
+        else:
+            client.identify()
+        if isinstance(course, partial) and course.func is soft_reset:
+            client.reset(course.args[0])
+        for record in recording.of("notification"):
+            message = bytes.fromhex(record["hex"])
+            with rig.twin.chip.loop.lock:
+                rig.twin.chip.notify(message)
+            contents.expect("notification", client._link.read_notification(1.0), message)
+        if course is fw_logger:
+            for cpu in LOG_PATTERNS:
+                client._link.read_log(cpu)
+        rig.close()
+        if course is fw_logger:
+            contents.expect("pieces of the log", *(_log_pieces(r) for r in (rig.seen(), recording)))
+        return [*compare_requests(rig), *([contents] if contents.compared else [])]
+
+
+def _fill_logs(rig: Rig) -> None:
+    with rig.twin.chip.loop.lock:
+        rig.twin.chip.mailbox.reset_logs()
+        for cpu, pattern in LOG_PATTERNS.items():
+            rig.twin.chip.write_log(cpu, (pattern * (LOG_BYTES // len(pattern) + 1))[:LOG_BYTES])
+
+
+def _log_pieces(recording: Recording) -> dict[int, bytes]:
+    """Return what came of each log, whatever the pieces were."""
+    found: dict[int, bytes] = {}
+    for record in recording.ioctls("READ_LOG"):
+        fields = record["f"]
+        data = bytes.fromhex(fields["buffer"]) if isinstance(fields["buffer"], str) else bytes(fields["buffer"])
+        found[fields["cpu_id"]] = found.get(fields["cpu_id"], b"") + data[: fields["read_bytes"]]
+    return found
+
+
+__all__ = ["SCENARIOS", "Replay", "over_ioctls", "replay_device"]

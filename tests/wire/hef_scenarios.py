@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,11 @@ from .compare import (
     compare_programs,
     compare_ring_writes,
     compare_sequences,
+    not_applicable,
 )
 from .io_scenarios import compare_outputs, generated_bytes, user_frame
+from .ioctl_compare import compare_ioctls
+from .ioctl_rig import IoctlRig
 from .recording import Recording
 from .rig import Rig
 
@@ -61,7 +64,8 @@ class Plan:
     """How a command is replayed.
 
     ``options`` go to `Device.load`; ``error`` is what our stack raises where the vendor's failed; ``together`` sends
-    all frames in one call. Steps are made around the activation, in the middle of the run, and after the deactivation.
+    all frames in one call. Steps are made around the activation, in the middle of the run, when all frames are out, and
+    after the deactivation.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +74,7 @@ class Plan:
     prepare: Step | None = None
     before: Step | None = None
     during: Step | None = None
+    drained: Step | None = None
     after: Step | None = None
 
 
@@ -99,6 +104,23 @@ def replay(plan: Plan, recording: Recording, shared: Path) -> list[Check]:
         return checks
 
 
+def replay_ioctls(plan: Plan, recording: Recording, shared: Path) -> list[Check]:
+    """The same over the kernel driver's interface; compare the requests."""
+    if recording.name in NOT_OVER_IOCTLS:
+        return [not_applicable("ioctls", NOT_OVER_IOCTLS[recording.name])]
+    if plan.error is DeviceTimeout:
+        # That it takes ten seconds is compared where time is the twin's.
+        plan = replace(plan, options={**plan.options, "timeout_s": 0.5})
+    if any(True for _ in recording.ioctls("VDMA_INTERRUPTS_READ_TIMESTAMPS")):
+        plan = replace(plan, drained=read_stamps)
+    with IoctlRig(recording) as rig:
+        extra: list[Check] = []
+        error = _run(plan, rig, shared, [], extra)
+        ended = Check("ioctls: outcome")
+        ended.expect("error", type(error).__name__, plan.error.__name__ if plan.error else "NoneType")
+        return [*compare_ioctls(rig, most_frames=MOST_FRAMES), *extra, ended]
+
+
 def _run(plan: Plan, rig: Rig, shared: Path, outputs: Outputs, extra: list[Check]) -> OpenHailoError | None:
     content = hef_bytes(shared, rig.recording.meta["hef"])
     device = rig.device()
@@ -109,6 +131,8 @@ def _run(plan: Plan, rig: Rig, shared: Path, outputs: Outputs, extra: list[Check
             if step is not None:
                 extra += step(rig, device, network) or []
         _send(plan, rig, network, outputs)
+        if plan.drained is not None:
+            extra += plan.drained(rig, device, network) or []
         device.deactivate()
         if plan.after is not None:
             extra += plan.after(rig, device, network) or []
@@ -253,14 +277,24 @@ def stall(rig: Rig, device: Device, network: Network) -> None:
     pump._vdma_push = lambda channel, data: True
 
 
+def read_stamps(rig: Rig, device: Device, network: Network) -> list[Check]:
+    """Ask the kernel driver when the interrupts of each channel came: one for each frame, in order of time."""
+    check = Check("ioctls: time stamps")
+    for stream in (stream for port in (*network.input_ports, *network.output_ports) for stream in port.streams):
+        stamps = device.link.read_timestamps(stream.channel)  # type: ignore[attr-defined]
+        check.expect("stamps", len(stamps) > 0, True)
+        check.expect("in order", stamps, sorted(stamps))
+    return [check]
+
+
 # --- scenarios with a course of their own -----------------------------------------------------------------------------
 
 
-def measure_fw_actions(recording: Recording, shared: Path) -> list[Check]:
+def measure_fw_actions(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) -> list[Check]:
     """Configure with batch sizes 1, 2, 4, 8, 16, run each, and download the stamped lists."""
     content = hef_bytes(shared, recording.meta["hef"])
     extra: list[Check] = []
-    with Rig(recording) as rig:
+    with rig_type(recording) as rig:
         device = rig.device()
         device.identify()
         device.information()
@@ -276,13 +310,18 @@ def measure_fw_actions(recording: Recording, shared: Path) -> list[Check]:
             extra += download_lists(rig, device, index)
         device.close()
         rig.close()
-        return [*compare_all(rig), *extra]
+        return [*_compare(rig), *extra]
 
 
-def two_models(recording: Recording, shared: Path) -> list[Check]:
+def _compare(rig: Rig) -> list[Check]:
+    """Compare what the chip saw, or what the kernel driver was asked."""
+    return compare_ioctls(rig, most_frames=MOST_FRAMES) if isinstance(rig, IoctlRig) else compare_all(rig)
+
+
+def two_models(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) -> list[Check]:
     """Two networks on one device; frames alternate."""
     names = [word for word in recording.meta["command"].split() if word.endswith(".hef")]
-    with Rig(recording) as rig:
+    with rig_type(recording) as rig:
         device = rig.device()
         networks = []
         for name in names:
@@ -294,13 +333,13 @@ def two_models(recording: Recording, shared: Path) -> list[Check]:
                 network(generated_bytes(int(np.prod(shape))).reshape(shape), raw=True)
         device.close()
         rig.close()
-        return compare_all(rig)
+        return _compare(rig)
 
 
-def measure_core(recording: Recording, shared: Path) -> list[Check]:
+def measure_core(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) -> list[Check]:
     """Hardware-only inference (context-switch.md 20): every descriptor is set up first, then the device runs alone."""
     extra = Check("notification")
-    with Rig(recording) as rig:
+    with rig_type(recording) as rig:
         device = rig.device()
         architecture, clusters = device.identify().architecture, device.information().partial_clusters_layout_bitmap
         description = describe(hef_bytes(shared, recording.meta["hef"]), None, architecture, clusters)
@@ -319,8 +358,11 @@ def measure_core(recording: Recording, shared: Path) -> list[Check]:
         device.firmware.clear_configured_apps()
         device.close()
         rig.close()
-        rings = compare_sequences("ring programming", rig.journal.ring_programs, recording.ring_programs())
-        return [*compare_all(rig), rings, extra]
+        if isinstance(rig, IoctlRig):
+            rings = compare_sequences("ioctls: rings", rig.seen().ring_programs(), recording.ring_programs())
+        else:
+            rings = compare_sequences("ring programming", rig.journal.ring_programs, recording.ring_programs())
+        return [*_compare(rig), rings, extra]
 
 
 def _program_rings(device: Device, boundary: Sequence[BoundaryChannel]) -> dict[int, int]:
@@ -371,10 +413,16 @@ SPECIAL: Mapping[str, Plan] = {
     "run2_notifications_during_run": Plan(ASYNC, during=notify),
 }
 
-OWN_COURSE: Mapping[str, Callable[[Recording, Path], list[Check]]] = {
+OWN_COURSE: Mapping[str, Callable[..., list[Check]]] = {
     "run2_measure_fw_actions": measure_fw_actions,
     "two_models_scheduler_switch": two_models,
     "measure_nnc_performance": measure_core,
+}
+
+
+#: Scenarios that end otherwise over the kernel driver's interface, and why.
+NOT_OVER_IOCTLS: Mapping[str, str] = {
+    "run_c2_page16384": "the library takes the driver's limit for descriptor pages and fails; our link takes 4096",
 }
 
 
@@ -407,7 +455,10 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 def replay_scenario(recording: Recording, shared: Path) -> list[Check]:
     """Replay a scenario with a HEF."""
     course = OWN_COURSE.get(recording.name)
-    return course(recording, shared) if course else replay(plan_of(recording), recording, shared)
+    if course is not None:
+        return [*course(recording, shared), *course(recording, shared, IoctlRig)]
+    plan = plan_of(recording)
+    return [*replay(plan, recording, shared), *replay_ioctls(plan, recording, shared)]
 
 
 __all__ = ["OWN_COURSE", "SPECIAL", "Plan", "plan_of", "replay_scenario"]

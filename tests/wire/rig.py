@@ -170,15 +170,20 @@ class WatchedLink:
 class Rig:
     """A twin set up as the recording's device, and ways to reach it with our stack."""
 
-    def __init__(self, recording: Recording, *, cold: bool = False, follow_recording: bool = True) -> None:
-        """``cold``: no firmware runs yet; ``follow_recording``: recorded answers are given, failures included."""
+    def __init__(
+        self, recording: Recording, *, cold: bool = False, follow_recording: bool = True, real_time: bool = False
+    ) -> None:
+        """``cold``: no firmware runs yet; ``follow_recording``: recorded answers are given, failures included.
+
+        ``real_time``: the twin's clock is the host's, for links with threads of their own.
+        """
         self.recording, self.journal = recording, Journal()
         self.clock = SteppedClock()
         scripts = recording.answers() if follow_recording else {}
         self.twin = Twin(
             ARCHITECTURES[recording.probe.get("arch", "1")],
             firmware_version=(4, 23, 0),
-            clock=self.clock,
+            clock=None if real_time else self.clock,
             hw_consts=recording.hw_consts or None,
             options={"firmware": FirmwareConfig(scripted_responses=scripts)},
             booted=not cold,

@@ -12,7 +12,7 @@ from tests.wire.compare import compare_sequences
 from tests.wire.coverage import count_records
 from tests.wire.device_scenarios import SCENARIOS
 from tests.wire.explained import reason_for
-from tests.wire.hef_scenarios import plan_of, replay_scenario
+from tests.wire.hef_scenarios import plan_of, replay_ioctls, replay_scenario
 from tests.wire.io_scenarios import io_entries, replay_io
 from tests.wire.recording import BarAccess, Control, Recording, Span, load_group
 
@@ -21,6 +21,31 @@ MNIST = "mnist_cnn_28x28_h8_dfc3.27_v0"
 
 def outcomes(checks):
     return {check.part: check.outcome for check in checks}
+
+
+#: The same for the requests to the kernel driver.
+IOCTL_BENDS = {
+    "ioctls: order": ("ioctl", lambda r: r["io"] == "DESC_LIST_CREATE" and set_first(r, "desc_count", 64)),
+    "ioctls: controls": ("ioctl", lambda r: r["io"] == "FW_CONTROL" and r.__setitem__("timeout_ms", 999)),
+    "ioctls: control messages": ("control", lambda r: r["op"] == 32 and flip(r, "req")),
+    "ioctls: opening": ("ioctl", lambda r: r["io"] == "QUERY_DEVICE_PROPERTIES" and set_first(r, "dma_type", 1)),
+    "ioctls: channels": (
+        "ioctl",
+        lambda r: r["io"] == "VDMA_ENABLE_CHANNELS" and r["f"]["channels_bitmap_per_engine"].__setitem__(0, "0x30004"),
+    ),
+    "ioctls: transfers": (
+        "ioctl",
+        lambda r: r["io"] == "VDMA_LAUNCH_TRANSFER" and set_first(r, "last_interrupts_domain", 3),
+    ),
+    "ioctls: memory": (
+        "ioctl",
+        lambda r: r["io"] == "VDMA_BUFFER_MAP" and isinstance(r["f"], dict) and set_first(r, "size", 10241),
+    ),
+    "ioctls: end": (
+        "ioctl",
+        lambda r: r["io"] == "READ_NOTIFICATION" and r.get("phase") == "return" and r.__setitem__("errno", 5),
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +224,13 @@ def test_unknown_commands_and_records_are_errors():
 
 def test_nothing_is_explained_that_has_no_reason():
     assert reason_for("any/scenario", "any part") == ""
+
+
+@pytest.mark.facts
+@pytest.mark.parametrize("part", IOCTL_BENDS)
+def test_a_bent_request_is_seen(part, recordings, shared_dir):
+    recording = recordings[f"{MNIST}/run_c8"]
+    plan = plan_of(recording)
+    assert outcomes(replay_ioctls(plan, recording, shared_dir))[part] == "equal"
+    wrong = bent(recording, *IOCTL_BENDS[part])
+    assert outcomes(replay_ioctls(plan, wrong, shared_dir))[part] == "different"
