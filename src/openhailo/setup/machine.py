@@ -157,7 +157,8 @@ def has_module(tree: Tree, release: str, name: str) -> bool:
 
 
 def _module_paths(tree: Tree, folder: str) -> Iterator[str]:
-    """Yield paths as ``depmod`` lists them, in its order of preference, and what is built in."""
+    """Yield what DKMS installed (``depmod`` need not know it yet), what ``depmod`` lists, what is built in."""
+    yield from (f"updates/dkms/{name}" for name in tree.names(f"{folder}/updates/dkms"))
     for line in tree.text(f"{folder}/modules.dep").splitlines():
         path = line.partition(":")[0]
         if not path.startswith("/") and tree.exists(f"{folder}/{path}"):

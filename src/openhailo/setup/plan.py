@@ -320,7 +320,7 @@ def _load(machine: Machine, request: Request, tree: Tree, reload: bool) -> Step:
 
 def _advice(machine: Machine, request: Request) -> list[str]:
     found = []
-    if not machine.functions:
+    if request.live and not machine.functions:
         found.append(
             "no Hailo card is visible on PCI: check power and seating; on a Raspberry Pi 5 the connector is switched "
             "on by the HAT itself or by `dtparam=pciex1` in config.txt"

@@ -32,7 +32,7 @@ def plan_vfio(machine: Machine, request: Request, tree: Tree) -> Plan:
         *_load(machine, request, tree),
     )
     warnings = request.firmware.warnings if request.firmware else ()
-    return Plan("vfio", steps, tuple(_advice(machine)), warnings)
+    return Plan("vfio", steps, tuple(_advice(machine, request)), warnings)
 
 
 def _isolation(machine: Machine, request: Request) -> Step:
@@ -121,9 +121,9 @@ def _load(machine: Machine, request: Request, tree: Tree) -> list[Step]:
     return steps
 
 
-def _advice(machine: Machine) -> list[str]:
+def _advice(machine: Machine, request: Request) -> list[str]:
     found = []
-    if not machine.functions:
+    if request.live and not machine.functions:
         found.append("no Hailo card is visible on PCI: check power and seating")
     if machine.is_pi5:
         found.append(
