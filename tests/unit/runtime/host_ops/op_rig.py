@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-from slow_ops import Map
+from tests.unit.runtime.host_ops.slow_ops import Map
 
 from openhailo.hef import model as hm
 from openhailo.hef import ops as o

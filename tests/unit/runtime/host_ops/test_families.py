@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import op_rig as rig
 import pytest
-import slow_ops as slow
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.unit.runtime.host_ops import op_rig as rig
+from tests.unit.runtime.host_ops import slow_ops as slow
 
 from openhailo.hef import ops as o
 from openhailo.spec.program import FormatOrder
