@@ -153,9 +153,25 @@ def hotplug(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     )
 
 
+def conformance(rig: Rig, folder: Path, stack: ExitStack) -> Result:
+    """The conformance suite, through VFIO."""
+    servers = Servers(stack, folder)
+    servers.start()
+    result = _run(rig, "conformance", servers, folder, {}, limit_s=180.0)
+    found = next((report["conformance"] for report in result.outcome.reports if "conformance" in report), None)
+    begun = [report["begins"] for report in result.outcome.reports if "begins" in report]
+    if found is None and begun:
+        result.extra["ended_in"] = begun[-1]
+    if found is not None:
+        result.extra["conformance"] = {"rig": "vm", **found}
+        result.extra["checks"] = [report for report in result.outcome.reports if "check" in report]
+    return result
+
+
 SCENARIOS: Mapping[str, Callable[[Rig, Path, ExitStack], Result]] = {
     "life": life,
     "hotplug": hotplug,
+    "conformance": conformance,
 }
 
 
