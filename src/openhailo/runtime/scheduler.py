@@ -76,7 +76,7 @@ class _Model:
     in_cycles: bool = False
     queued: int = 0
     waiting_since: float = 0.0
-    last_turn: float = -math.inf
+    last_turn: float | None = None
     last_device: int = -1
     counters: SchedulerCounters = field(default_factory=SchedulerCounters)
 
@@ -87,8 +87,13 @@ class _Model:
 
     def is_ready(self, now: float) -> bool:
         """Whether it competes: enough frames, or enough time since its last turn."""
-        parameters = self.parameters
-        return self.queued > 0 and (self.queued >= parameters.threshold or now - self.last_turn >= parameters.timeout_s)
+        return self.queued > 0 and (self.queued >= self.parameters.threshold or now >= self.due)
+
+    @property
+    def due(self) -> float:
+        """When its timeout elapses: counted from its last turn, or from its first frame when it had none."""
+        begin = self.waiting_since if self.last_turn is None else self.last_turn
+        return begin + self.parameters.timeout_s
 
 
 @dataclass
@@ -246,13 +251,9 @@ class Scheduler:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when the timeout of a waiting model elapses, if that can change a decision; None if it cannot."""
-        due = [
-            model.last_turn + model.parameters.timeout_s
-            for model in self._models.values()
-            if model.queued and not model.is_ready(now)
-        ]
-        due = [time for time in due if math.isfinite(time)]
-        return min(due) if due and not self._manual else None
+        waiting = [model.due for model in self._models.values() if model.queued and not model.is_ready(now)]
+        due = min(waiting, default=math.inf)
+        return due if math.isfinite(due) and not self._manual else None
 
     def _stream(self, now: float) -> Dispatch | None:
         """Feed a device that runs the model already, or one that ran nothing yet (step 1)."""
@@ -292,8 +293,8 @@ class Scheduler:
         """Whether the turn goes on: the burst is not used up, or nobody of the same priority or above competes."""
         if self._manual:
             return True
-        # Like the vendor's: below its threshold a model gets nothing while the idle optimisation is off.
-        if not self._idle_optimization and not model.is_ready(now):
+        # Like the vendor's: while the idle optimisation is off, a turn goes on with as many frames as it begins with.
+        if not self._idle_optimization and model.queued < model.parameters.threshold:
             return False
         return device.used < model.burst or not self._rivals(model, now)
 
@@ -306,20 +307,21 @@ class Scheduler:
         )
 
     def _has_own_device(self, model: _Model) -> bool:
-        """Whether frames of ``model`` can go on somewhere without a switch."""
-        return any(
-            device.usable and device.current == model.index and device.in_flight < model.capacity
-            for device in self._devices
-        )
+        """Whether ``model`` runs somewhere already, so that nobody has to make way for it."""
+        return any(device.current == model.index and not device.lost for device in self._devices)
 
     def _share(self, model: _Model, device: _Device, now: float) -> int:
         """Frames to send at once; never beyond the burst while others compete."""
-        if model.in_cycles:
+        if model.in_cycles or (device.in_flight == 0 and self._in_whole_bursts(model)):
             return min(model.queued, model.burst)
         frames = min(model.queued, self._limit(model, device) - device.in_flight, model.piece)
         if device.used < model.burst and not self._manual and self._rivals(model, now):
             frames = min(frames, model.burst - device.used)
         return frames
+
+    def _in_whole_bursts(self, model: _Model) -> bool:
+        """Whether a turn begins with all its frames: what is left below the threshold would wait for the timeout."""
+        return model.in_cycles or not self._idle_optimization
 
     def _switch(self, now: float) -> Dispatch | None:
         """Give an idle device to the model whose turn it is (step 2)."""
@@ -332,7 +334,7 @@ class Scheduler:
             if model is None:
                 return None
             device.used = 0
-            most = model.burst if model.in_cycles else min(model.piece, model.burst)
+            most = model.burst if self._in_whole_bursts(model) else min(model.piece, model.burst)
             return self._send(model, device, min(model.queued, most), now)
         return None
 
