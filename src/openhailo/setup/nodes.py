@@ -153,11 +153,12 @@ def verify_nodes(
 
 def _await_nodes(tree: Tree, pause: Callable[[float], None], attempts: int) -> list[int]:
     interval_s = 0.2
-    for _ in range(attempts):
+    for attempt in range(attempts):
+        if attempt:
+            pause(interval_s)
         numbers = sorted(int(n[5:]) for n in tree.names("/dev") if n.startswith("hailo") and n[5:].isdecimal())
         if numbers:
             return numbers
-        pause(interval_s)
     budget_s = attempts * interval_s
     raise DeviceTimeout(
         what="/dev/hailo0",
