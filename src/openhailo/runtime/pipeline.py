@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openhailo.driver.link import BufferRange, ChannelError, ChannelEvent, ChipLink
-from openhailo.errors import Cancelled, DeviceError, DeviceTimeout
+from openhailo.errors import Cancelled, DeviceError, DeviceTimeout, StateError
 from openhailo.runtime.formats import Array
 from openhailo.runtime.stages import Stage, StageTimes
 from openhailo.runtime.streams import InputStream, OutputStream
@@ -270,8 +270,17 @@ class Pipeline:
                 (self._settled if job.future is not None else self._watched).append(job)
         try:
             self._feed()
+        except StateError as error:
+            self._fail(self._reason(error))
         except BaseException as error:
             self._fail(error)
+
+    def _reason(self, error: StateError) -> BaseException:
+        """Return why a channel does not take frames (any more), when the device can tell."""
+        for channel, _, failure in self._link.wait_channels(self.bitmap, 0.0):
+            if failure:
+                return self._channel_failed(self._streams[channel], failure)
+        return error
 
     # --- with the lock held -----------------------------------------------------------------------------------------
 
