@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,11 +93,18 @@ class Arena:
             iova = chunk.free.take(size, alignment)
             if iova is not None:
                 return chunk, iova
-        chunk = self._attach(max(size, self._chunk_bytes), alignment)
+        chunk = self._grow(size, alignment)
         self._chunks.append(chunk)
         iova = chunk.free.take(size, alignment)
         assert iova is not None
         return chunk, iova
+
+    def _grow(self, size: int, alignment: int) -> Chunk:
+        """Attach a chunk; where there is no room for a large one (a limit of locked memory), one of just that size."""
+        if size < self._chunk_bytes:
+            with suppress(DmaMapError):
+                return self._attach(self._chunk_bytes, alignment)
+        return self._attach(size, alignment)
 
     def release(self, buffer: ArenaBuffer) -> None:
         """Free ``buffer``; of the chunks that nobody uses any more one is kept for the next allocation."""

@@ -156,9 +156,8 @@ def _undo(plan: Plan, root: Path) -> tuple[Write, ...]:
     function, had = plan.function, plan.function.driver
     leave = Write(_folder(function, root) / "driver" / "unbind", function.address, "take it away from its new driver")
     back = (_probe(function, root, had or "all drivers"),) if had else ()
-    if plan.target == "none":
-        return back
-    return (_override(function, root, VFIO if had == VFIO else ""), leave, *back)
+    leaving = () if plan.target == "none" else (leave,)
+    return (_override(function, root, VFIO if had == VFIO else ""), *leaving, *back)
 
 
 def apply(

@@ -54,6 +54,11 @@ class CharDevice:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
 
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page of this kernel."""
+        return _mmap.PAGESIZE
+
     def ioctl(self, request: int, argument: bytearray) -> int:
         """Make one request (see `openhailo.bus.protocols.DeviceFile.ioctl`)."""
         place = (ctypes.c_char * len(argument)).from_buffer(argument) if argument else None

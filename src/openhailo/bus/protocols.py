@@ -127,6 +127,11 @@ class DeviceFile(Protocol):
 
     name: str
 
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page of the kernel that the driver runs in: 4096, or 16384 on a Raspberry Pi 5."""
+        ...
+
     def ioctl(self, request: int, argument: bytearray) -> int:
         """Make one request; the driver reads and writes ``argument`` in place, which has the size the request names.
 

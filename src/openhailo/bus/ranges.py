@@ -43,7 +43,7 @@ class FreeRanges:
     def exclude(self, start: int, size: int) -> None:
         """Never hand out any of ``[start, start + size)``, whether it is free or not."""
         for at, room in list(self._free.items()):
-            if at < start + size and start < at + room:
+            if size > 0 and at < start + size and start < at + room:
                 del self._free[at]
                 self._put(at, start - at)
                 self._put(start + size, at + room - start - size)

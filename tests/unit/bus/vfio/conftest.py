@@ -355,7 +355,13 @@ class FakeKernel:
         assert (argsz, flags, self.open_fds[fd], self.open_fds[iommufd]) == (16, 0, "vfio0", "iommu")
 
     def _attach(self, fd: int, argument: bytearray) -> None:
-        assert struct.unpack("<III", argument) == (12, 0, 77)
+        argsz, flags, ioas = struct.unpack("<III", argument)
+        assert (argsz, flags) == (12, 0)
+        self._known(ioas)
+
+    def _known(self, ioas: int) -> None:
+        if ioas != 77:
+            raise OSError(errno.ENOENT, "No such file or directory")
 
     def _ioas_alloc(self, fd: int, argument: bytearray) -> None:
         assert struct.unpack("<III", argument) == (12, 0, 0)
@@ -363,7 +369,8 @@ class FakeKernel:
 
     def _ioas_ranges(self, fd: int, argument: bytearray) -> None:
         size, ioas, room, _, place, _ = struct.unpack("<IIIIQQ", argument)
-        assert (size, ioas) == (32, 77)
+        assert size == 32
+        self._known(ioas)
         struct.pack_into("<I", argument, 8, len(self.ranges))
         struct.pack_into("<Q", argument, 24, self.iova_alignment)
         if len(self.ranges) > room:
@@ -373,11 +380,13 @@ class FakeKernel:
 
     def _ioas_map(self, fd: int, argument: bytearray) -> None:
         size, flags, ioas, _, address, length, iova = struct.unpack("<IIIIQQQ", argument)
-        assert (size, ioas) == (40, 77) and flags in (5, 7)
+        assert size == 40 and flags in (5, 7)
+        self._known(ioas)
         self.iommu.map(iova, address, length, flags == 7)
 
     def _ioas_unmap(self, fd: int, argument: bytearray) -> None:
-        _, _, iova, size = struct.unpack("<IIQQ", argument)
+        _, ioas, iova, size = struct.unpack("<IIQQ", argument)
+        self._known(ioas)
         argument[16:24] = self.iommu.unmap(iova, size).to_bytes(8, "little")
 
     _requests: ClassVar[dict[int, Callable[..., int | None]]] = {
