@@ -7,11 +7,13 @@ camera interface or another chip raises an error that says so.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
-from .pyhailort import _pyhailort
+from .pyhailort import _hints, _pyhailort
 from .pyhailort.hw_object import EthernetDevice, PcieDevice
 from .pyhailort.pyhailort import (
     HEF,
+    AsyncInferJob,
     AveragingFactor,
     ConfigureParams,
     Device,
@@ -28,6 +30,9 @@ from .pyhailort.pyhailort import (
     HailoSchedulingAlgorithm,
     HailoStreamDirection,
     HailoStreamInterface,
+    InferVStreams,
+    InputVStreamParams,
+    InputVStreams,
     IspLightFrequency,
     MeasurementBufferIndex,
     MipiClockSelection,
@@ -35,8 +40,11 @@ from .pyhailort.pyhailort import (
     MipiIspImageInOrder,
     MipiIspImageOutDataType,
     MipiPixelsPerClock,
+    OutputVStreamParams,
+    OutputVStreams,
     PowerMeasurementTypes,
     SamplingPeriod,
+    VDevice,
 )
 from .tools.udp_rate_limiter import UDPRateLimiter
 
@@ -50,3 +58,48 @@ class MissingPyHRTLib(Exception):
 def join_drivers_path(path: str) -> str:
     """Return a path below the folder ``drivers`` of this package."""
     return str(Path(__file__).parent / "drivers" / path)
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise _hints.missing(f"module {__name__!r}", name, _hints.PACKAGE)
+
+
+__all__ = [
+    "HEF",
+    "AsyncInferJob",
+    "AveragingFactor",
+    "ConfigureParams",
+    "Device",
+    "DvmTypes",
+    "Endianness",
+    "EthernetDevice",
+    "FormatOrder",
+    "FormatType",
+    "HailoCommunicationClosedException",
+    "HailoCpuId",
+    "HailoFormatFlags",
+    "HailoPowerMode",
+    "HailoRTException",
+    "HailoRTStreamAbortedByUser",
+    "HailoSchedulingAlgorithm",
+    "HailoStreamDirection",
+    "HailoStreamInterface",
+    "InferVStreams",
+    "InputVStreamParams",
+    "InputVStreams",
+    "IspLightFrequency",
+    "MeasurementBufferIndex",
+    "MipiClockSelection",
+    "MipiDataTypeRx",
+    "MipiIspImageInOrder",
+    "MipiIspImageOutDataType",
+    "MipiPixelsPerClock",
+    "OutputVStreamParams",
+    "OutputVStreams",
+    "PcieDevice",
+    "PowerMeasurementTypes",
+    "SamplingPeriod",
+    "UDPRateLimiter",
+    "VDevice",
+    "join_drivers_path",
+]

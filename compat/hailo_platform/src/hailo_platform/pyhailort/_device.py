@@ -9,11 +9,14 @@ from typing import Any, NoReturn, Self
 from . import _pyhailort
 from ._control import Control
 from ._exceptions import ExceptionWrapper, HailoRTException
+from ._hints import DEVICE, Guided, guided
 from ._names import PCIE_ANY_DOMAIN
 
 
-class Device:
+class Device(metaclass=Guided):
     """A board, for controls; networks run through `VDevice`."""
+
+    _hints_ = DEVICE
 
     @classmethod
     def scan(cls) -> list[str]:
@@ -57,8 +60,8 @@ class Device:
         self.release()
 
     def __del__(self) -> None:
-        if getattr(self, "_device", None) is not None:
-            self.release()
+        # Whoever still holds the controls keeps the board: a temporary Device().control goes on working.
+        self._device = None
 
     def __repr__(self) -> str:
         return f"Device('{self._device_id}')"
@@ -88,6 +91,8 @@ class Device:
         if len(self._loaded_network_groups) == 1:
             return self._loaded_network_groups[0]
         raise HailoRTException("Access to network group is only allowed when there is a single loaded network group")
+
+    __getattr__ = guided(DEVICE)
 
 
 class PcieDeviceInfo(_pyhailort.PcieDeviceInfo):

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from . import _pyhailort
 from ._exceptions import ExceptionWrapper, HailoRTException
+from ._hints import needing
 from ._pyhailort import (
     IspLightFrequency,
     MipiClockSelection,
@@ -144,6 +145,7 @@ class ConfigureParams:
     """Makers of parameters for ``VDevice.configure``."""
 
     @staticmethod
+    @needing("use ConfigureParams.create_from_hef(hef, interface=HailoStreamInterface.PCIe)")
     def create_from_hef(hef: HEF, interface: StreamInterface) -> dict[str, _pyhailort.ConfigureParams]:
         """Return default parameters of every group; over PCIe: ``interface=HailoStreamInterface.PCIe``."""
         with ExceptionWrapper():

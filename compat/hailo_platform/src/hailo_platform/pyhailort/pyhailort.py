@@ -37,6 +37,8 @@ from ._exceptions import (
     get_status_message,
 )
 from ._hef import HEF, ConfigureParams, _get_name_as_str
+from ._infer_model import AsyncInferCompletionInfo, AsyncInferJob, ConfiguredInferModel, InferModel
+from ._infer_pipeline import InferVStreams
 from ._information import (
     BoardInformation,
     CoreInformation,
@@ -73,6 +75,7 @@ from ._names import (
     HailoStreamDirection,
     HailoStreamInterface,
 )
+from ._network import ActivatedNetwork, ActivatedNetworkContextManager, ConfiguredNetwork, EmptyContextManager
 from ._pyhailort import (
     AveragingFactor,
     BootSource,
@@ -108,6 +111,16 @@ from ._pyhailort import (
     WatchdogMode,
 )
 from ._transform_utils import Detection, DetectionWithByteMask, HailoRTTransformUtils
+from ._vdevice import VDevice
+from ._vstreams import (
+    InputVStream,
+    InputVStreamParams,
+    InputVStreams,
+    OutputLayerUtils,
+    OutputVStream,
+    OutputVStreamParams,
+    OutputVStreams,
+)
 
 for _value in list(globals().values()):
     _home = getattr(_value, "__module__", "")

@@ -54,8 +54,17 @@ from ._enums import (
     VStreamStatsFlags,
     WatchdogMode,
 )
-from ._errors import HailoRTCustomException, HailoRTException, HailoRTStatusException, get_status_message
+from ._errors import HailoRTCustomException, HailoRTException, HailoRTStatusException, fail, get_status_message
 from ._hef import Hef
+from ._infer_model import (
+    AsyncInferJob,
+    ConfiguredInferModel,
+    ConfiguredInferModelBindings,
+    ConfiguredInferModelInferStream,
+    InferModel,
+    InferModelInferStream,
+)
+from ._network_group import ActivatedApp, ActivatedNetworkGroup, ConfiguredNetworkGroup
 from ._nms import (
     DetectionWithByteMask,
     convert_nms_by_score_buffer_to_detections,
@@ -116,6 +125,8 @@ from ._transform import (
     is_qp_valid,
     quantize_input_buffer,
 )
+from ._vdevice import VDevice
+from ._vstreams import InferVStreams, InputVStream, InputVStreams, OutputVStream, OutputVStreams
 
 __version__ = "4.23.0"
 
