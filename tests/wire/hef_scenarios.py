@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from openhailo.driver.link import DOMAIN_DEVICE, DmaDirection
 from openhailo.errors import ControlFailed, DeviceTimeout, DoesNotFit, OpenHailoError, UnsupportedHef
-from openhailo.runtime.configure.layers import H2D
+from openhailo.runtime import hw_only
+from openhailo.runtime.action_lists import download
 from openhailo.runtime.describe import describe
 from openhailo.runtime.device import Device
 from openhailo.runtime.habits import HABITS
 from openhailo.runtime.network import Network
-from openhailo.runtime.session import BoundaryChannel, Session
+from openhailo.runtime.session import Session
 from openhailo.spec.enums import PowerMeasurementType
 
 from .bars import compare_run_phases
@@ -250,9 +250,10 @@ def download_lists(rig: Rig, device: Device, application: int = 0) -> list[Check
     firmware.main_header()
     sent = [rig.recording.action_lists[r["id"]] for r in rig.recording.of("action_list") if r["app"] == application]
     by_type = {entry["context_type"]: entry for entry in sent}
-    for kind in (3, 0, 1, 2):
-        entry = by_type[kind]
-        data = bytearray(firmware.download_action_list(application, kind, 0).data)
+    for got in download(firmware, application, 1, preliminary=True):
+        entry = by_type[got.kind]
+        data = bytearray(got.raw)
+        check.expect(f"actions of {got.name}", len(got.actions) > 0, True)
         for offset, length, _ in entry["mask"]:
             data[offset : offset + length] = bytes(length)
         check.expect(entry["context_name"], bytes(data), bytes.fromhex(entry["raw"]))
@@ -280,7 +281,8 @@ def stall(rig: Rig, device: Device, network: Network) -> None:
 def read_stamps(rig: Rig, device: Device, network: Network) -> list[Check]:
     """Ask the kernel driver when the interrupts of each channel came: one for each frame, in order of time."""
     check = Check("ioctls: time stamps")
-    for stream in (stream for port in (*network.input_ports, *network.output_ports) for stream in port.streams):
+    ports: list[Any] = [*network.input_ports, *network.output_ports]
+    for stream in (stream for port in ports for stream in port.streams):
         stamps = device.link.read_timestamps(stream.channel)  # type: ignore[attr-defined]
         check.expect("stamps", len(stamps) > 0, True)
         check.expect("in order", stamps, sorted(stamps))
@@ -338,7 +340,7 @@ def two_models(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) ->
 
 def measure_core(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) -> list[Check]:
     """Hardware-only inference (context-switch.md 20): every descriptor is set up first, then the device runs alone."""
-    extra = Check("notification")
+    extra = Check("hardware-only inference")
     with rig_type(recording) as rig:
         device = rig.device()
         architecture, clusters = device.identify().architecture, device.information().partial_clusters_layout_bitmap
@@ -347,12 +349,10 @@ def measure_core(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) 
         device.firmware.clear_configured_apps()
         session = Session(device.link, device.firmware, description, repeat_queries=True)
         session.configure()
-        used = _program_rings(device, session.boundary)
-        frames = min(used.values())
-        device.firmware.start_hw_infer(0, list(used.items()), dynamic_batch_size=1, batch_count=frames)
-        event = device.read_notification(1.0)
-        extra.expect("event", event.event_id if event else None, 11)
-        extra.expect("done", device.firmware.stop_hw_infer().done, True)
+        speed = hw_only.measure_core(
+            device.link, device.firmware, session.boundary, 0, read_notification=device.read_notification
+        )
+        extra.expect("time was measured", speed.cycles > 0, True)
         session.close()
         device.firmware.reset_applications()
         device.firmware.clear_configured_apps()
@@ -363,38 +363,6 @@ def measure_core(recording: Recording, shared: Path, rig_type: type[Rig] = Rig) 
         else:
             rings = compare_sequences("ring programming", rig.journal.ring_programs, recording.ring_programs())
         return [*_compare(rig), rings, extra]
-
-
-def _program_rings(device: Device, boundary: Sequence[BoundaryChannel]) -> dict[int, int]:
-    """Describe as many frames as both rings hold; each frame interrupts the device. Return descriptors per channel."""
-    link = device.link
-    inputs = [item for item in boundary if item.layer.direction is H2D]
-    outputs = [item for item in boundary if item.layer.direction is not H2D]
-    for item in (*outputs, *inputs):
-        size = item.dlist.count * item.dlist.page_size
-        direction = DmaDirection.TO_DEVICE if item in inputs else DmaDirection.FROM_DEVICE
-        link.program(item.dlist, link.alloc_buffer(size, direction), size_bytes=size, channel=item.channel)
-    frames = min((item.dlist.count - 1) // -(-item.ring.transfer_bytes // item.dlist.page_size) for item in boundary)
-    used = {}
-    for item in (*inputs, *outputs):
-        page, frame = item.dlist.page_size, item.ring.transfer_bytes
-        each = -(-frame // page)
-        direction = DmaDirection.TO_DEVICE if item in inputs else DmaDirection.FROM_DEVICE
-        buffer = link.alloc_buffer(frames * each * page, direction)
-        link.program(item.dlist, buffer, size_bytes=frames * each * page, channel=item.channel)
-        for index in range(frames):
-            link.program(
-                item.dlist,
-                buffer,
-                size_bytes=frame,
-                offset=index * each * page,
-                starting_desc=index * each,
-                bind=False,
-                last_domain=DOMAIN_DEVICE,
-                channel=item.channel,
-            )
-        used[item.channel] = frames * each
-    return used
 
 
 SPECIAL: Mapping[str, Plan] = {

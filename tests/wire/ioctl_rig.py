@@ -22,7 +22,7 @@ RELEASE = "4.23.0"
 #: Requests that block in the kernel, in threads of their own; the recordings have a line when they begin and end.
 BLOCKING = frozenset({"VDMA_INTERRUPTS_WAIT", "READ_NOTIFICATION"})
 #: Module parameters, as the virtual driver calls them.
-PARAMETERS: Mapping[str, Mapping[str, int]] = {"force_allocation_from_driver=2": {"allocation_mode": 1}}
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {"force_allocation_from_driver=2": {"allocation_mode": 1}}
 OPCODE_AT = slice(12, 16)
 
 
@@ -92,7 +92,7 @@ class IoctlRig(Rig):
     def kernel_link(self) -> KernelLink:
         """Open the node with our link."""
         self.file = LoggedFile(self.driver.open())
-        enabled = next(self.recording.ioctls("VDMA_ENABLE_CHANNELS"), {"f": {}})
+        enabled: Mapping[str, Any] = next(self.recording.ioctls("VDMA_ENABLE_CHANNELS"), {"f": {}})
         stamps = bool(enabled["f"].get("enable_timestamps_measure"))
         link = KernelLink(self.file, options=KernelOptions(measure_timestamps=stamps))
         self._link = link  # type: ignore[assignment]
@@ -121,6 +121,6 @@ def _fields(call: Ioctl, argument: bytearray) -> dict[str, Any]:
     return fields
 
 
-def _page_size(parameters: str) -> Mapping[str, int]:
+def _page_size(parameters: str) -> Mapping[str, Any]:
     name, _, value = parameters.partition("=")
     return {name: int(value)} if name == "force_desc_page_size" else {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ._devices import UnknownDriverOption, open_device
-from ._models import ModelArgument, ReferenceOption, find_model, load
+from ._models import ModelArgument, ModelChoice, ReferenceOption, find_model, load
 from ._output import DeviceOption, JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def command(
     seconds: Annotated[float, typer.Option("--seconds", "-t", min=0.1, help="How long each part runs.")] = 3.0,
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, max=63, help="Frames per call.")] = 8,
     raw: Annotated[bool, typer.Option("--raw", help="Take the device's integers instead of real numbers.")] = False,
+    hw_only: Annotated[bool, typer.Option("--hw-only", help="The chip alone, without the host's transfers.")] = False,
     reference: ReferenceOption = None,
     device: DeviceOption = None,
     allow_unknown_driver: UnknownDriverOption = False,
@@ -52,6 +54,9 @@ def command(
 ) -> None:
     """Run `openhailo benchmark`."""
     choice = find_model(model)
+    if hw_only:
+        _measure_core(choice, device, reference, allow_unknown_driver, json)
+        return
     with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         network = load(chip, choice, reference)
         measurement = measure(chip, network, seconds, batch, raw=raw)
@@ -60,6 +65,19 @@ def command(
         print_json(facts)
         return
     print_table("", ("figure", "value"), _rows(facts))
+
+
+def _measure_core(
+    choice: ModelChoice, device: str | None, reference: Path | None, allow_unknown_driver: bool, json: bool
+) -> None:
+    """Measure hardware-only inference (see `openhailo.runtime.hw_only`)."""
+    with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
+        speed = load(chip, choice, reference).measure_core()
+        facts = {"model": choice.name, "device": chip.name, **vars(speed), "seconds": speed.seconds, "fps": speed.fps}
+    if json:
+        print_json(facts)
+        return
+    print_table("hardware only", ("figure", "value"), list(facts.items()))
 
 
 def measure(device: Device, network: Network, seconds: float, batch: int, *, raw: bool = False) -> Measurement:

@@ -14,7 +14,22 @@ import typer
 from openhailo import __version__
 from openhailo.errors import DeviceError, DeviceTimeout, OpenHailoError
 
-from . import benchmark, bind, compile, demo, devices, identify, inspect, join, run, sensors, setup, trace, twin
+from . import (
+    actions,
+    benchmark,
+    bind,
+    compile,
+    demo,
+    devices,
+    identify,
+    inspect,
+    join,
+    run,
+    sensors,
+    setup,
+    trace,
+    twin,
+)
 
 EXIT_FAILED, EXIT_DEVICE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -29,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (devices, identify, inspect, compile, join, run, benchmark, sensors, demo, trace, setup, bind):
+for module in (actions, devices, identify, inspect, compile, join, run, benchmark, sensors, demo, trace, setup, bind):
     app.command(name=module.NAME, help=module.__doc__)(module.command)
 app.add_typer(twin.app, name="twin")
 

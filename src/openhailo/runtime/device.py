@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -226,6 +226,17 @@ class Device:
         with self.lock:
             if self._active is not None:
                 self._leave(self._active)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Stop the network that runs, after its frames; whatever was started meanwhile is stopped at the end."""
+        self._require_open("measuring")
+        self._rest()
+        self._prepare()
+        try:
+            yield
+        finally:
+            self.firmware.reset_applications()
 
     def _rest(self) -> None:
         """Let the network that runs finish its frames, and stop it."""

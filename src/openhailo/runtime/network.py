@@ -20,10 +20,13 @@ from openhailo.errors import (
     OpenHailoError,
     StateError,
 )
+from openhailo.runtime.action_lists import ContextActions, download
 from openhailo.runtime.configure.layers import H2D, Layer
+from openhailo.runtime.configure.operations import Separator
 from openhailo.runtime.describe import describe, read_for
 from openhailo.runtime.description import NetworkDescription, TensorInfo, TensorInfos
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
+from openhailo.runtime.hw_only import CoreSpeed, measure_core
 from openhailo.runtime.nms_stream import NmsOutputStream
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
@@ -207,8 +210,7 @@ class Network:
 
     def enter(self) -> None:
         """Activate: the firmware starts the channels, then frames may flow. Raises `NoReference`."""
-        if self.needs_reference and self.reference is None:
-            raise NoReference(name=self.name)
+        self._require_reference()
         pipeline = self._require_loaded()
         usual = self._cycle_frames == self._pad_to
         batch = self.options.dynamic_batch_size if usual else self._cycle_frames
@@ -285,6 +287,10 @@ class Network:
                 details = ", ".join(f"{key} {value}" for key, value in values.items())
                 said.append(f"{notification.name} {name} ({details})".replace("  ", " "))
         return "; ".join(said)
+
+    def _require_reference(self) -> None:
+        if self.needs_reference and self.reference is None:
+            raise NoReference(name=self.name)
 
     def _require_loaded(self) -> Pipeline:
         if self._pipeline is None:
@@ -417,6 +423,46 @@ class Network:
         if len(batches) != 1:
             raise InputError(what=self.name, detail=f"inputs differ in their number of frames: {sorted(batches)}")
         return arrays, writers, batches.pop()[1]
+
+    def measure_core(self) -> CoreSpeed:
+        """Let the chip run frames of zeros without the host, as fast as it can; what ran before is stopped.
+
+        Raises `DoesNotFit`, `NoReference`, `DeviceTimeout`, `DeviceError`, `ControlFailed`.
+        """
+        device = self._device
+        with device.lock, device.resting():
+            self._require_loaded()
+            self._require_reference()
+            assert self._session is not None, "it is loaded"
+            return measure_core(
+                device.link,
+                device.firmware,
+                self._session.boundary,
+                self._application,
+                batch_size=self._pad_to,
+                read_notification=device.read_notification,
+            )
+
+    def action_lists(self) -> tuple[ContextActions, ...]:
+        """Download the lists that the firmware executes for this network, with times where it was told to stamp.
+
+        Raises `ControlFailed`, `MalformedReply`.
+        """
+        self._require_loaded()
+        described = self.description
+        steps = (step for step in described.preliminary.before if not isinstance(step, Separator))
+        has_preliminary = described.features.preliminary_run_asap or any(True for _ in steps)
+        lists = download(self._device.firmware, self._application, len(described.contexts), preliminary=has_preliminary)
+        return tuple(lists)
+
+    def stamp_actions(self, batch_index: int | None) -> None:
+        """Have the firmware note when it does each action, in the ``batch_index``-th cycle of the next activation.
+
+        None ends it. The network is stopped, so that the next call activates it.
+        """
+        device = self._device
+        with device.lock, device.resting():
+            device.firmware.set_timestamps(batch_index or 0, enable=batch_index is not None)
 
     def close(self) -> None:
         """Unload it from the device. Idempotent."""
