@@ -210,7 +210,8 @@ def test_masks(device):
     kept = slow.suppress(found, 0.45)[: 4 * CLASSES]
     assert kept
     assert got.records["class_id"].tolist() == [box.class_id for box in kept]
-    for mask, box in zip(got.masks, kept, strict=True):
+    for mask, kept_box, record in zip(got.masks, kept, got.records, strict=True):
+        box = kept_box._replace(corners=tuple(record[name] for name in ("y_min", "x_min", "y_max", "x_max")))
         height, width, values = slow.mask(box, maps["proto"], IMAGE, 0.5)
         assert mask.shape == (height, width)
         for place, value in values.items():

@@ -63,8 +63,9 @@ class Span(NamedTuple):
         edges = np.array([low, high, high - low], np.float32) * np.float32(pixels)
         if not np.isfinite(edges).all():
             return Span(0, 0, 0)
-        start, end, length = (max(math.ceil(edge), 0) for edge in edges.tolist())
-        first, last = start, min(end + 1, pixels, start + length)
+        start, end, reach = (math.ceil(edge) for edge in edges.tolist())
+        first, length = max(start, 0), max(reach, 0)
+        last = min(end + 1, pixels, first + length)
         return Span(first, max(last, first), length)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.unit.runtime.host_ops import op_rig as rig
 from tests.unit.runtime.host_ops import slow_ops as slow
@@ -61,8 +61,8 @@ def body(method, classes, score=0.5, iou=0.5, most=3, background=None, decode_on
     )
 
 
-def check(file, specs, given_frames, found, classes, settings, background=None):
-    _, iou, most = settings
+def check(file, specs, given_frames, found, classes, choices, background=None):
+    _, iou, most = choices
     assume(not slow.near(found, iou))
     arrays = {spec.name: frame[None] for spec, frame in zip(specs, given_frames, strict=True)}
     port = rig.port_of(file, specs, arrays)
@@ -82,6 +82,7 @@ def backgrounds(draw, classes):
     return draw(st.sampled_from([None, 0, classes - 1])) if classes > 1 else None
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data(), THRESHOLDS, OVERLAPS, LIMITS)
 def test_yolov8(data, score, iou, most):
     classes, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
@@ -101,6 +102,7 @@ def test_yolov8(data, score, iou, most):
     check(file, specs, drawn, found, classes, (score, iou, most), background)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data(), THRESHOLDS, OVERLAPS, LIMITS)
 def test_yolov5(data, score, iou, most):
     classes = data.draw(st.integers(1, 3))
@@ -121,6 +123,7 @@ def test_yolov5(data, score, iou, most):
     check(file, specs, drawn, found, classes, (score, iou, most), background)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data(), THRESHOLDS, OVERLAPS, LIMITS)
 def test_yolox(data, score, iou, most):
     classes = data.draw(st.integers(1, 4))
@@ -138,6 +141,7 @@ def test_yolox(data, score, iou, most):
     check(file, specs, drawn, found, classes, (score, iou, most))
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data(), THRESHOLDS, OVERLAPS, LIMITS, st.sampled_from([(0, 1, 2, 3), (1, 0, 3, 2), (0, 0, 0, 0)]))
 def test_ssd(data, score, iou, most, places):
     classes = data.draw(st.integers(2, 4))
@@ -159,6 +163,7 @@ def test_ssd(data, score, iou, most, places):
     check(file, specs, drawn, found, classes, (score, iou, most), background)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_boxes_without_suppression(data):
     classes, length = 2, 3
@@ -174,6 +179,7 @@ def test_boxes_without_suppression(data):
     np.testing.assert_allclose(rig.run(port)[0], [want], rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_boxes_of_anchors_without_suppression(data):
     classes, anchors = 2, [(10, 20), (5, 4)]
