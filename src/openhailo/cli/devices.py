@@ -115,11 +115,9 @@ def _function_row(function: PciFunctionInfo, behind: Iterable[str], tree: Tree, 
 
 
 def _function_state(function: PciFunctionInfo, behind: Iterable[str], tree: Tree, may: Access) -> tuple[str, str, str]:
-    bind = f"openhailo bind vfio {function.address}"
+    bind = f"openhailo bind vfio {function.address} --apply"
     if function.driver == "vfio-pci":
-        if any(tree.exists(node) and may(node) for node in _vfio_nodes(function, tree)):
-            return f"ready, IOMMU group {function.iommu_group}", f"openhailo identify -d pci:{function.address}", ""
-        return "no access", "openhailo setup vfio", "gives you the right to open it"
+        return _vfio_state(function, tree, may)
     if function.driver == "hailo":
         state = "its node is above" if function.address in behind else "with the kernel driver"
         return state, bind, "to use it without the kernel driver"
@@ -128,6 +126,15 @@ def _function_state(function: PciFunctionInfo, behind: Iterable[str], tree: Tree
     if function.iommu_group is None:
         return "unbound, no IOMMU", "openhailo setup kernel", "or `openhailo setup vfio`, which says what is missing"
     return f"unbound, IOMMU group {function.iommu_group}", bind, "or `openhailo setup kernel` for the kernel driver"
+
+
+def _vfio_state(function: PciFunctionInfo, tree: Tree, may: Access) -> tuple[str, str, str]:
+    if any(tree.exists(node) and may(node) for node in _vfio_nodes(function, tree)):
+        return f"ready, IOMMU group {function.iommu_group}", f"openhailo identify -d pci:{function.address}", ""
+    if tree.exists(f"/dev/vfio/noiommu-{function.iommu_group}"):
+        trusted = f"sudo openhailo identify -d pci:{function.address},trusted-host"
+        return "without an IOMMU", trusted, "the card can then write all memory of this machine"
+    return "no access", "openhailo setup vfio", "gives you the right to open it"
 
 
 def _vfio_nodes(function: PciFunctionInfo, tree: Tree) -> list[str]:

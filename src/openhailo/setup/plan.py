@@ -333,7 +333,7 @@ def _advice(machine: Machine, request: Request) -> list[str]:
     elif machine.lockdown:
         found.append(f"the kernel is locked down ({machine.lockdown}): it takes signed modules only")
     held = [function.address for function in machine.functions if function.driver == "vfio-pci"]
-    found += [f"{address} is bound to vfio-pci: `openhailo bind kernel {address}`" for address in held]
+    found += [f"{address} is bound to vfio-pci: `openhailo bind kernel {address} --apply`" for address in held]
     if machine.is_pi5 and not request.pcie_gen3:
         found.append(f"PCIe generation 3 (outside the board's certification) is `{_GEN3}` in config.txt: --pcie-gen3")
     if 0 < request.max_read_request_bytes < 512:

@@ -45,7 +45,7 @@ def _isolation(machine: Machine, request: Request) -> Step:
     note = (
         "the kernel shows no group for the card: switch it on in the firmware's settings, and on Intel add "
         "intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub`, restart. Without one only root can "
-        "drive the card, and a fault of it reaches all memory: docs/debian-raspberry-pi.md"
+        "drive the card, as `pci:ADDRESS,trusted-host`, and its faults reach all memory: docs/debian-raspberry-pi.md"
     )
     return Step("iommu", what, why, State.BLOCKED, note=note)
 
@@ -66,9 +66,10 @@ def _udev(request: Request, tree: Tree) -> Step:
     owner = f'GROUP="{request.group}", MODE="0660"'
     text = (
         "# Written by openhailo setup. The node of a group does not say which functions are in it, so this opens\n"
-        "# every group that is handed to vfio-pci; the nodes of single devices (second rule) do say it.\n"
+        "# every group that is handed to vfio-pci. Later kernels have nodes of single devices, used with /dev/iommu.\n"
         f'SUBSYSTEM=="vfio", KERNEL=="[0-9]*", {owner}\n'
         f'SUBSYSTEM=="vfio-dev", {ids}, {owner}\n'
+        f'SUBSYSTEM=="misc", KERNEL=="iommu", {owner}\n'
     )
     why = f"the nodes under /dev/vfio belong to root; now members of {request.group} may use them"
     commands = udev_commands(tree, "vfio")
@@ -113,7 +114,8 @@ def _load(machine: Machine, request: Request, tree: Tree) -> list[Step]:
     for function in machine.functions:
         bound = Bound(function.address, _DRIVER)
         missing = bound.missing(tree)
-        advice = f"{missing}; `openhailo bind vfio {function.address}` changes it until the next boot"
+        bind = f"openhailo bind vfio {function.address} --apply"
+        advice = f"{missing}; `{bind}` changes it until the next boot"
         note = advice if missing else ""
         state = State.SKIPPED if missing else State.DONE
         why = "the step above takes it unless another driver has it; that is left to you, a program may be using it"

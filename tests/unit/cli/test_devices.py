@@ -53,7 +53,7 @@ def test_a_node_that_is_ready(computer: Computer, make_driver: Callable[..., Vir
     assert found.command == "openhailo identify -d kernel:/dev/hailo0"
     function = row(computer, f"pci:{BDF}")
     assert (function.state, function.usable) == ("its node is above", False)
-    assert function.command == f"openhailo bind vfio {BDF}"
+    assert function.command == f"openhailo bind vfio {BDF} --apply"
 
 
 def test_a_node_without_firmware(computer: Computer, make_driver: Callable[..., VirtualKernelDriver]) -> None:
@@ -117,13 +117,21 @@ def test_a_function_for_vfio(computer: Computer) -> None:
     assert row(computer, f"pci:{BDF}", access=lambda path: allowed[path]).usable
 
 
+def test_a_function_for_vfio_without_an_iommu(computer: Computer) -> None:
+    computer.add_card(driver="vfio-pci", group=2)
+    computer.put("dev/vfio/noiommu-2")
+    found = row(computer, f"pci:{BDF}", access=lambda path: True)
+    assert (found.state, found.usable) == ("without an IOMMU", False)
+    assert found.command == f"sudo openhailo identify -d pci:{BDF},trusted-host"
+
+
 @pytest.mark.parametrize(
     ("driver", "group", "state", "command"),
     [
-        ("", 3, "unbound, IOMMU group 3", f"openhailo bind vfio {BDF}"),
+        ("", 3, "unbound, IOMMU group 3", f"openhailo bind vfio {BDF} --apply"),
         ("", None, "unbound, no IOMMU", "openhailo setup kernel"),
-        ("hailo", None, "with the kernel driver", f"openhailo bind vfio {BDF}"),
-        ("pci-stub", 3, "with another driver", f"openhailo bind vfio {BDF}"),
+        ("hailo", None, "with the kernel driver", f"openhailo bind vfio {BDF} --apply"),
+        ("pci-stub", 3, "with another driver", f"openhailo bind vfio {BDF} --apply"),
     ],
 )
 def test_functions_by_their_driver(
