@@ -13,7 +13,10 @@ import openhailo
 from openhailo import hef
 from openhailo.compiler import compile_model
 from openhailo.compiler.host_ops.request import Nms
-from openhailo.runtime.formats import FormatOrder
+from openhailo.errors import InputError
+from openhailo.runtime.formats import FormatOrder, FormatType
+from openhailo.runtime.host_ops import unpack
+from openhailo.runtime.vdevice import VirtualDevice
 
 SIDE, CLASSES = 32, 3
 IMAGE = (SIDE, SIDE)
@@ -269,3 +272,59 @@ def test_an_argmax_node_is_left_to_the_host(device):
     assert network.outputs[0].name == "net/index"
     assert network(pixels(1)[0])["net/index"].dtype == np.uint8
     network.close()
+
+
+# --- buffers of the asynchronous interface ----------------------------------------------------------------------------
+
+
+def test_packed_boxes_in_buffers_of_the_user(device):
+    nms = Nms("yolov8", CLASSES, score_threshold=0.4, iou_threshold=0.5, max_per_class=6, regression_length=4)
+    file = compiled(Detector(HEADS_V8).model(), nms=nms)
+    image = pixels(1, seed=9)
+    kept = slow.suppress(yolov8_found(raw_maps(device, file, image)[0], 0.2), 0.5)
+    with VirtualDevice([device], owns_devices=False) as vdevice:
+        for order in (FormatOrder.HAILO_NMS_BY_CLASS, FormatOrder.HAILO_NMS_BY_SCORE):
+            model = vdevice.create_infer_model(file)
+            out = model.output()
+            out.set_format_order(order)
+            out.nms.score_threshold = 0.2
+            by_class = order is FormatOrder.HAILO_NMS_BY_CLASS
+            assert out.frame_bytes == (CLASSES * (4 + 20 * 6) if by_class else 2 + 22 * CLASSES * 6)
+            with model.configure() as ready:
+                buffer = np.zeros(out.shape, out.dtype)
+                ready.run(ready.create_bindings(inputs={"net/image": image[0]}, outputs={out.name: buffer}))
+            groups = slow.by_class(kept, CLASSES, 6)
+            got = unpack(buffer, order, classes=CLASSES)
+            if by_class:
+                rig.assert_boxes(got, groups)
+            else:
+                assert got["class_id"].tolist() == [box.class_id for box in kept[: CLASSES * 6]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_", "dtype"),
+    [
+        ("argmax", FormatType.AUTO, np.uint8),
+        ("argmax", FormatType.UINT16, np.uint16),
+        ("argmax", FormatType.FLOAT32, np.float32),
+        ("softmax", FormatType.AUTO, np.float32),
+        ("softmax", FormatType.UINT8, None),
+    ],
+)
+def test_types_of_logits_in_buffers_of_the_user(device, kind, type_, dtype):
+    file = compiled(classifier(()), **{kind: ["head"]})
+    image = pixels(1, seed=8)[0]
+    network = device.load(file)
+    want = network(image)[f"net/head_{kind}"]
+    network.close()
+    with VirtualDevice([device], owns_devices=False) as vdevice:
+        model = vdevice.create_infer_model(file)
+        if dtype is None:
+            with pytest.raises(InputError, match="float32"):
+                model.output().set_format_type(type_)
+            return
+        model.output().set_format_type(type_)
+        with model.configure() as ready:
+            buffer = np.zeros(model.output().shape, dtype)
+            ready.run(ready.create_bindings(inputs={"net/image": image}, outputs={model.output().name: buffer}))
+        np.testing.assert_array_equal(buffer, want.astype(dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
 from typing import Any, Protocol
@@ -231,7 +231,17 @@ def _sink_of(port: OutputPort, forms: Mapping[str, UserFormat], places: Mapping[
             raise InputError(what=f"format {form.order.name} of {info.name!r}", detail=f"it is {info.order.name} only")
         if form.type not in (FormatType.AUTO, FormatType.FLOAT32) and info.order in BOX_ORDERS:
             raise InputError(what=f"type {form.type.name} of {info.name!r}", detail="boxes are FLOAT32")
-    return _Sink(port, [_edge(info) for info in port.infos], at)
+    return _Sink(port, [_edge(_typed(info, form)) for info, form in zip(port.infos, chosen, strict=True)], at)
+
+
+def _typed(info: TensorInfo, form: UserFormat) -> TensorInfo:
+    """Return the result of a host op in the user's type: indices in any that holds them, real numbers as they are."""
+    if form.type is FormatType.AUTO or info.order in BOX_ORDERS:
+        return info
+    dtype = DTYPES[form.type]
+    if not np.can_cast(info.dtype, dtype):
+        raise InputError(what=f"type {form.type.name} of {info.name!r}", detail=f"it is {info.dtype}")
+    return replace(info, dtype=dtype)
 
 
 def _edge(info: TensorInfo) -> Edge:
