@@ -19,7 +19,7 @@ from openhailo.errors import DeviceError, DmaMapError
 
 from .iommu import Iommu
 
-#: Addresses below are left alone: zero must never be a valid address.
+#: Addresses below are left alone: zero must never be a valid address. GUESS: any small number does.
 FIRST_IOVA: Final = 1 << 20
 #: Addresses above need longer transfers on the bus, and not every bridge passes them: they are used last.
 _HIGH: Final = 1 << 32
