@@ -7,9 +7,17 @@ from pathlib import Path
 
 from tools.report import write_report
 
-from benchmarks import dma, host_ops, inference, process, vision
+from benchmarks import async_inference, dma, host_ops, inference, process, vision, vm
 
-SUITES = {"inference": inference, "dma": dma, "vision": vision, "host_ops": host_ops, "process": process}
+SUITES = {
+    "inference": inference,
+    "async": async_inference,
+    "dma": dma,
+    "vision": vision,
+    "host_ops": host_ops,
+    "process": process,
+    "vm": vm,
+}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .guest import Guest, Outcome, Setup, device
+from .journal import Marks
 from .networks import Case
 from .packages import Tree
 from .processes import ServedTwin
@@ -168,10 +169,32 @@ def conformance(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     return result
 
 
+def speed(rig: Rig, folder: Path, stack: ExitStack) -> Result:
+    """Rates and latencies; and the log of the second function, which says what an inference costs on the bus."""
+    servers = Servers(stack, folder)
+    servers.start()
+    log = folder / "accesses.jsonl"
+    servers.start("--log", str(log))
+    marks = Marks(log)
+
+    def mark(_guest: Guest, name: str, frames: int = 0) -> None:
+        marks.set(name, frames)
+
+    result = _run(rig, "speed", servers, folder, {}, handlers={"mark": mark})
+    if not result.problems:
+        spans = {name: marks.span(name) for name in ("one", "single", "stream")}
+        result.extra["inference"] = "".join(json.dumps(record) + "\n" for record in spans["one"].records)
+        result.extra["per_frame"] = {name: span.counts() for name, span in spans.items()}
+        maps = marks.maps("one")
+        result.extra |= {"maps": len(maps), "mapped_mb": sum(maps.values()) / 1e6}
+    return result
+
+
 SCENARIOS: Mapping[str, Callable[[Rig, Path, ExitStack], Result]] = {
     "life": life,
     "hotplug": hotplug,
     "conformance": conformance,
+    "speed": speed,
 }
 
 

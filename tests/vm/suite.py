@@ -15,6 +15,8 @@ from .networks import write_large, write_tiny
 from .packages import Tree, make_tree
 from .scenarios import SCENARIOS, Result, Rig, run_scenario
 
+#: What the chip saw of one inference; `openhailo trace` prints it.
+INFERENCE_LOG = Path("build/vm/inference.jsonl")
 _PLAIN = frozenset({"step", "ok", "problem", "seconds"})
 
 
@@ -34,6 +36,8 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> int:
         results.append(run_scenario(rig, name))
         print_result(results[-1])
     write_report(arguments.report, tree, results)
+    for result in results:
+        publish(result, arguments.report.parent)
     return int(any(result.problems for result in results))
 
 
@@ -68,6 +72,23 @@ def print_result(result: Result) -> None:
     sys.stdout.flush()
 
 
+def publish(result: Result, reports: Path) -> None:
+    """Write what others read: the conformance table's row, and the log of one inference."""
+    if "conformance" in result.extra:
+        found = result.extra["conformance"]
+        (reports / "conformance-vm.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(f"conformance through VFIO: {found['passed']} of {found['total']} passed, {len(found['failed'])} failed")
+    if "inference" in result.extra:
+        INFERENCE_LOG.parent.mkdir(parents=True, exist_ok=True)
+        INFERENCE_LOG.write_text(result.extra["inference"])
+        print(f"one inference of 28x28 on the bus, as the chip saw it ({INFERENCE_LOG}):")
+        for what, count in result.extra["per_frame"]["one"].items():
+            print(f"  {count:4.0f} x {what}")
+        print(
+            f"  {result.extra['maps']} DMA ranges of {result.extra['mapped_mb']:.1f} MB were mapped before, none for it"
+        )
+
+
 def write_report(path: Path, tree: Tree, results: list[Result]) -> None:
     """Write what was run, and how it went."""
     content: dict[str, Any] = {
@@ -79,7 +100,7 @@ def write_report(path: Path, tree: Tree, results: list[Result]) -> None:
                 "passed": not result.problems,
                 "problems": result.problems,
                 "steps": result.steps,
-                **result.extra,
+                **{key: value for key, value in result.extra.items() if key != "inference"},
             }
             for result in results
         },

@@ -59,7 +59,7 @@ class Life:
         return {"link": link, "group": (function.folder / "iommu_group").readlink().name}
 
     def bind(self):
-        self.function.bind_by_hand()
+        self.function.bind()
 
     def unbind_and_rebind(self):
         self.function.unbind()

@@ -95,7 +95,10 @@ def test_events_of_the_chip_are_plain_values(bench, journal):
     chip.trace("notification", message=b"\x01\x02")
     chip.trace("control", cpu=1, request=b"\0" * 3, digest_ok=False)
     chip.trace("channel", channel=3, sizes=[1, 2], odd={1})
-    notification, control, channel = journal.lines()
+    chip.trace("descriptors", channel=1, first=0, count=2, sizes=[8, 8])
+    notification, control, channel, descriptors = journal.lines()
+    assert (descriptors["k"], descriptors["count"]) == ("descriptors", 2)
+    assert journal.counts["descriptors"] == 1
     assert notification["message"] == "0102"
     assert (control["name"], control["cpu"], control["status"]) == ("?", 1, "asked")
     assert channel["sizes"] == [1, 2]

@@ -76,8 +76,8 @@ class Journal:
     def _vectors(self, armed: int) -> None:
         self._record("vectors", "vectors", armed=armed)
 
-    def _record(self, count: str, kind: str, **fields: Any) -> None:
-        self.counts[count] += 1
+    def _record(self, counted_as: str, kind: str, /, **fields: Any) -> None:
+        self.counts[counted_as] += 1
         self._writer.record(kind, device=self._device.name, **fields)
 
     def close(self) -> None:
