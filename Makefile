@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance wire mutants mutants-full fuzz fuzz-long e2e bench docs ci clean
+.PHONY: help setup demo test lint type conformance wire mutants mutants-full fuzz fuzz-long e2e vm bench docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ fuzz-long: $(VENV)/.ready ## the same, a million inputs and more
 e2e: $(VENV)/.ready ## real models, bit for bit against ONNX Runtime
 	$(PYTEST) -q tests/e2e
 
+vm: $(VENV)/.ready ## our driver in a Linux guest against virtual chips on a real PCI bus (QEMU out of Debian packages)
+	$(BIN)/python -m tests.vm --report $(REPORT)/vm.json $(VM_FLAGS)
+
 bench: $(VENV)/.ready ## speed against peers measured in the same run
 	$(BIN)/python -m benchmarks --report $(REPORT)/bench.json
 
@@ -57,6 +60,7 @@ docs: $(VENV)/.ready ## check links, commands and examples of the docs
 ci: ## what continuous integration runs
 	$(MAKE) lint type
 	$(MAKE) wire mutants fuzz
+	$(MAKE) vm VM_FLAGS=--required
 	$(MAKE) docs demo bench
 	$(MAKE) test
 
