@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NAME = "setup"
 WAYS = ("kernel", "vfio")
 _EXIT_FAILED, _EXIT_DEVICE = 1, 3
+_VERIFICATION = {
+    "kernel": "wait for /dev/hailo*, look who may open it, ask each node for its release and firmware",
+    "vfio": "look which driver has each card, and who may open the node of its IOMMU group",
+}
 
 
 def command(
@@ -111,8 +115,8 @@ def plan_lines(plan: Plan, machine: Machine) -> list[str]:
     lines = [f"openhailo setup {plan.way}: a dry run, nothing is changed (--apply does it)", *machine_lines(machine)]
     for number, step in enumerate(plan.steps, 1):
         lines += ["", *step_lines(number, step)]
-    if plan.way == "kernel" and machine.functions:
-        lines += ["", "then: wait for /dev/hailo*, look who may open it, ask each node for its release and firmware"]
+    if machine.functions:
+        lines += ["", f"then: {_VERIFICATION[plan.way]}"]
     lines += [f"\nwarning: {text}" for text in plan.warnings] + [f"\nadvice: {text}" for text in plan.advice]
     counts = f"{len(plan.open)} to do, {len(plan.blocked)} blocked, {len(plan.steps)} steps"
     return [*lines, "", f"{counts}; `openhailo setup --undo` shows what can be taken back"]
@@ -124,7 +128,7 @@ def machine_lines(machine: Machine) -> list[str]:
     facts = [f"{system}{machine.distribution.name}", machine.architecture, f"kernel {machine.kernel}"]
     facts += [f"pages of {machine.page_size_bytes} bytes"] + ([machine.model] if machine.model else [])
     facts += ["Secure Boot on"] if machine.secure_boot else []
-    facts += [f"{machine.iommu_groups} IOMMU groups" if machine.iommu_groups else "no IOMMU"]
+    facts += [f"IOMMU groups: {machine.iommu_groups}" if machine.iommu_groups else "no IOMMU"]
     cards = [f"{f.address} ({f.driver or 'no driver'})" for f in machine.functions]
     return [f"machine: {', '.join(facts)}", f"cards: {', '.join(cards) or 'none visible on PCI'}"]
 
@@ -140,6 +144,7 @@ def step_lines(number: int, step: Step) -> list[str]:
         return lines
     lines.append(f"   why: {step.why}")
     lines += [f"   checked: {text}" for text in step.checked]
+    lines += [f"   would: {text}" for text in step.would]
     lines += [f"   {line}" for action in step.actions for line in action.lines()]
     return lines + ([f"   undo: {step.undo}"] if step.undo and step.actions else [])
 
@@ -154,6 +159,7 @@ def plan_facts(plan: Plan, machine: Machine) -> dict[str, Any]:
             "state": step.state.value,
             "note": step.note,
             "checked": step.checked,
+            "would": step.would,
             "actions": [line for action in step.actions for line in action.lines()],
             "undo": step.undo,
         }
@@ -187,10 +193,12 @@ def _apply(plan: Plan, machine: Machine, request: Request, tree: Tree, runner: R
 
 
 def _verify(plan: Plan, machine: Machine, request: Request, tree: Tree) -> list[Any]:
-    from openhailo.setup.nodes import verify_nodes
+    from openhailo.setup.nodes import verify_nodes, verify_vfio
 
-    if plan.way != "kernel" or not request.live:
+    if not request.live:
         return []
+    if plan.way == "vfio":
+        return list(verify_vfio(tree, request.group, request.user))
     cards = [function for function in machine.functions if function.driver != "vfio-pci"]
     return list(verify_nodes(tree, request.group, request.user, len(cards), pause=time.sleep))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from openhailo.bus.chardev import CharDevice
 from openhailo.bus.protocols import DeviceFile
+from openhailo.bus.sysfs import list_functions
 from openhailo.driver.kernel.calls import read_version
 from openhailo.driver.kernel.link import KernelLink
 from openhailo.driver.kernel.resources import KernelOptions
@@ -148,6 +149,22 @@ def verify_nodes(
         family = f"family {report.family}" if report.family else "not supported"
         detail = report.problem or f"hailo_pci {report.version} ({family}), {runs[report.firmware_runs]}"
         checks.append(Check(f"answer of {report.path}", good, detail))
+    return checks
+
+
+def verify_vfio(tree: Tree, group: str, user: str) -> list[Check]:
+    """Look at each card: whether vfio-pci has it, and who may open the node of its IOMMU group."""
+    functions = list_functions(tree.root / "sys")
+    checks = [] if functions else [Check("card", True, "none is visible on PCI, so there is no node to look at")]
+    for function in functions:
+        bound = function.driver == "vfio-pci"
+        advice = "" if bound else f"; `openhailo bind vfio {function.address} --apply` changes it"
+        checks.append(Check(f"driver of {function.address}", bound, f"{function.driver or 'none'}{advice}"))
+        node = f"/dev/vfio/{function.iommu_group}"
+        if tree.exists(node):
+            checks.append(_access(tree, node, group, user))
+        elif bound:
+            checks.append(Check(f"node of {function.address}", False, f"{node} is missing"))
     return checks
 
 

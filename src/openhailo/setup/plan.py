@@ -146,7 +146,12 @@ def _driver(machine: Machine, request: Request, tree: Tree) -> Step:
         f"{missing}, and openhailo does not bring it: give --driver-source DIR or --driver-package FILE.deb, or take "
         "the way that needs none (`openhailo setup vfio`)"
     )
-    return Step("driver", what, why, State.BLOCKED, conditions=(has,), note=note)
+    would = (
+        f"with --driver-source DIR: copy DIR to /usr/src/{MODULE}-VERSION",
+        *(f"$ dkms {verb} -m {MODULE} -v VERSION" for verb in ("add", "build", "install")),
+        "with --driver-package FILE: $ apt-get install --yes --no-install-recommends FILE",
+    )
+    return Step("driver", what, why, State.BLOCKED, conditions=(has,), note=note, would=would)
 
 
 def _driver_tree(machine: Machine, driver: DriverTree, tree: Tree, what: str, why: str) -> Step:
@@ -221,7 +226,8 @@ def firmware_step(request: Request, tree: Tree) -> Step:
         note = "no --firmware, and none is there: the package has to bring it"
         return Step("firmware", what, why, State.SKIPPED, note=note)
     note = "none is there, and openhailo does not bring it: give --firmware FILE (the vendor's hailo8_fw.VERSION.bin)"
-    return Step("firmware", what, why, State.BLOCKED, note=note)
+    would = (f"write {TARGET} (mode 0644, owner root:root), after a check of its headers",)
+    return Step("firmware", what, why, State.BLOCKED, note=note, would=would)
 
 
 def group_step(request: Request, tree: Tree) -> Step:

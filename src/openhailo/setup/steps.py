@@ -200,7 +200,8 @@ class Available:
 class Step:
     """One thing to be made so: what, why, how, how it is recognised, how it is taken back.
 
-    ``note`` tells why the step stands where it stands; ``checked`` what was looked at before it was planned.
+    ``note`` tells why the step stands where it stands; ``checked`` what was looked at before it was planned; ``would``
+    what a blocked step does as soon as it has what it lacks.
     """
 
     name: str
@@ -212,6 +213,7 @@ class Step:
     note: str = ""
     undo: str = ""
     checked: tuple[str, ...] = ()
+    would: tuple[str, ...] = ()
 
     def missing(self, tree: Tree) -> str:
         """Return the first condition that does not hold; empty when the step is done."""

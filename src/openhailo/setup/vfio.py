@@ -41,7 +41,9 @@ def _isolation(machine: Machine, request: Request) -> Step:
     if not request.live:
         return Step("iommu", what, why, State.SKIPPED, note="another root is prepared: its machine will tell")
     if machine.iommu_groups and all(function.iommu_group is not None for function in machine.functions):
-        return Step("iommu", what, why, State.DONE, note=f"{machine.iommu_groups} groups")
+        return Step(
+            "iommu", what, why, State.DONE, note=f"the kernel keeps {machine.iommu_groups} groups of devices apart"
+        )
     note = (
         "the kernel shows no group for the card: switch it on in the firmware's settings, and on Intel add "
         "intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub`, restart. Without one only root can "

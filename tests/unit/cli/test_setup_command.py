@@ -132,6 +132,12 @@ def test_a_node_that_the_user_cannot_open_is_no_success(computer: Computer, wish
     assert (done.exit_code, "[BAD] nodes: 1 for 2 cards" in done.stdout) == (3, True)
 
 
+def test_vfio_verifies_who_has_the_card(computer: Computer, wishes: list[str]) -> None:
+    computer.add_card(driver="hailo", group=1)
+    done = setup(computer, "vfio", *wishes, "--apply")
+    assert (done.exit_code, "[BAD] driver of 0001:01:00.0: hailo" in done.stdout) == (3, True)
+
+
 def test_undo_shows_and_then_does(computer: Computer, wishes: list[str]) -> None:
     before = snapshot(computer.root)
     assert "nothing to take back" in setup(computer, "--undo").stdout

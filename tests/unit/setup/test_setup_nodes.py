@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.setup.computers import Computer
+from tests.unit.setup.computers import BDF, Computer
 
 from openhailo.errors import AccessDenied, DeviceTimeout
 from openhailo.setup import Tree
-from openhailo.setup.nodes import Holder, NodeReport, find_holders, report_node, verify_nodes
+from openhailo.setup.nodes import Holder, NodeReport, find_holders, report_node, verify_nodes, verify_vfio
 from openhailo.spec.ioctl import RELEASES
 from openhailo.twin.facade import Twin
 from openhailo.twin.ports.devfile import VirtualDeviceFile, VirtualKernelDriver
@@ -195,6 +195,23 @@ def test_access_of_the_user(
     computer.put("dev/hailo0", mode=mode)
     checks = verify_nodes(computer.tree, "hailo", "anna", 1, open_file=lambda _: driver.open(), pause=lambda _: None)
     assert checks[1].good is good
+
+
+def test_cards_for_vfio(make_computer: Make) -> None:
+    computer = make_computer("debian13")
+    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna")] == [True]
+    computer.runner.groupadd(["hailo"])
+    computer.runner.usermod(["hailo", "anna"])
+    computer.add_card(driver="vfio-pci", group=4)
+    checks = verify_vfio(computer.tree, "hailo", "anna")
+    assert [(check.what, check.good) for check in checks] == [(f"driver of {BDF}", True), (f"node of {BDF}", False)]
+    computer.put("dev/vfio/4", mode=0o660)
+    assert all(check.good for check in verify_vfio(computer.tree, "hailo", "anna"))
+    (computer.root / "dev/vfio/4").chmod(0o600)
+    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna")] == [True, False]
+    computer.add_card("0001:02:00.0", driver="hailo")
+    (*_, last) = verify_vfio(computer.tree, "hailo", "anna")
+    assert (last.good, "openhailo bind vfio 0001:02:00.0 --apply" in last.detail) == (False, True)
 
 
 def test_fewer_nodes_than_cards(make_computer: Make, make_driver: Callable[..., VirtualKernelDriver]) -> None:

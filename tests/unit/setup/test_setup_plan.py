@@ -173,6 +173,8 @@ def test_without_driver_and_firmware_the_plan_says_what_to_bring(computer: Compu
     assert "--driver-source" in plan.blocked[0].note
     assert "openhailo setup vfio" in plan.blocked[0].note
     assert "--firmware" in plan.blocked[1].note
+    assert "$ dkms build -m hailo_pci -v VERSION" in plan.blocked[0].would
+    assert plan.blocked[1].would[0].startswith("write /lib/firmware/hailo/hailo8_fw.bin")
     assert any("no Hailo card is visible" in advice for advice in plan.advice)
 
 
