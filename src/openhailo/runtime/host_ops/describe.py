@@ -72,7 +72,8 @@ def describe_ops(group: hef.NetworkGroup, layers: Sequence[Layer]) -> tuple[Host
     """Return the host ops of ``group``, whose output layers are among ``layers``. Raises `HefError`."""
     by_pad = {layer.pad_index: layer for layer in layers if layer.pad_index is not None}
     sources = {edge.dst: edge.src for edge in group.pad_edges}
-    ops = tuple(_op(op, by_pad, sources) for op in group.host_ops)
+    with np.errstate(all="ignore"):
+        ops = tuple(_op(op, by_pad, sources) for op in group.host_ops)
     claimed = [layer.name for op in ops for layer in op.layers]
     if len(set(claimed)) != len(claimed):
         raise UnsupportedHef(feature="an output layer that is read by host ops more than once")

@@ -14,6 +14,9 @@ from openhailo.runtime.configure.layers import Layer
 from openhailo.runtime.formats import Array
 from openhailo.runtime.host_ops.maps import Places, check_readable
 
+#: Pixels: a bound of this reader.
+MAX_IMAGE_SIDE = 1 << 20
+
 
 class Candidates(NamedTuple):
     """Boxes before suppression: (n, 4) y_min, x_min, y_max, x_max float32, (n,) scores, (n,) classes of the result.
@@ -113,6 +116,12 @@ def check_positive(where: str, **values: float) -> None:
     for name, value in values.items():
         if not 0 < value < float("inf"):
             raise InvalidHef(rule="NMS numbers", where=where, detail=f"{name} is {value}")
+
+
+def check_image(where: str, image: tuple[float, float]) -> None:
+    """Refuse images (height, width) that no network has. Raises `InvalidHef`."""
+    if not all(1 <= side <= MAX_IMAGE_SIDE for side in image):
+        raise InvalidHef(rule="NMS numbers", where=where, detail=f"an image of {image[0]}x{image[1]} pixels")
 
 
 def centred(centre_y: Array, centre_x: Array, height: Array, width: Array) -> Array:

@@ -12,7 +12,7 @@ from openhailo.errors import InvalidHef
 from openhailo.runtime.configure.layers import Layer
 from openhailo.runtime.formats import Array
 from openhailo.runtime.host_ops.layouts import COUNT_BYTES, MASK_RECORD
-from openhailo.runtime.host_ops.levels import Candidates, check_positive
+from openhailo.runtime.host_ops.levels import Candidates, check_image
 from openhailo.runtime.host_ops.maps import Numbers, check_readable, sigmoid
 
 #: Longest side of an image in pixels: a bound of this reader.
@@ -75,9 +75,9 @@ class Prototypes:
     def __init__(self, layer: Layer, *, image: tuple[float, float], threshold: float) -> None:
         """Prepare the resize to ``image`` (height, width). Raises `HefError`."""
         check_readable(layer)
-        check_positive(layer.name, image_height=image[0], image_width=image[1])
+        check_image(layer.name, image)
         height, width = (int(side) for side in image)
-        if max(height, width) > MAX_SIDE or min(height, width) < 1 or (height, width) != tuple(image):
+        if max(height, width) > MAX_SIDE or (height, width) != tuple(image):
             raise InvalidHef(rule="NMS numbers", where=layer.name, detail=f"an image of {image[0]}x{image[1]} pixels")
         if math.isnan(threshold):
             raise InvalidHef(rule="NMS numbers", where=layer.name, detail="the mask threshold is no number")

@@ -30,6 +30,8 @@ class SsdLevel:
         if anchors != len(decoder.h) or not anchors:
             detail = f"{anchors} anchor widths, {len(decoder.h)} heights"
             raise InvalidHef(rule="anchors", where=scores.name, detail=detail)
+        if not all(0 < size < float("inf") for size in (*decoder.w, *decoder.h)):
+            raise InvalidHef(rule="anchors", where=scores.name, detail="sizes are numbers above 0")
         check_positive(
             scores.name,
             centers_scale_factor=method.centers_scale_factor,

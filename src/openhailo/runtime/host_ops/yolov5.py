@@ -11,7 +11,7 @@ from openhailo.errors import InvalidHef
 from openhailo.hef.ops import YoloBboxDecoder
 from openhailo.runtime.configure.layers import Layer
 from openhailo.runtime.formats import Array
-from openhailo.runtime.host_ops.levels import Candidates, Classes, centred, check_map, check_positive, every_place
+from openhailo.runtime.host_ops.levels import Candidates, Classes, centred, check_image, check_map, every_place
 from openhailo.runtime.host_ops.maps import Numbers, places, sigmoid
 
 #: x, y, w, h, objectness; classes follow.
@@ -33,7 +33,7 @@ class Yolov5Level:
         if len(decoder.w) != len(decoder.h) or not decoder.w:
             detail = f"{len(decoder.w)} anchor widths, {len(decoder.h)} heights"
             raise InvalidHef(rule="anchors", where=layer.name, detail=detail)
-        check_positive(layer.name, image_height=image[0], image_width=image[1])
+        check_image(layer.name, image)
         self._anchors, self._entry = len(decoder.w), _FIRST_CLASS + classes.count + masks
         self._grid = check_map(layer, self._anchors * self._entry)
         self._classes, self._masks = classes, masks

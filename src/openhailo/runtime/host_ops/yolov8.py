@@ -9,7 +9,7 @@ import numpy as np
 
 from openhailo.runtime.configure.layers import Layer
 from openhailo.runtime.formats import Array
-from openhailo.runtime.host_ops.levels import Candidates, Classes, check_map, check_positive
+from openhailo.runtime.host_ops.levels import Candidates, Classes, check_image, check_map, check_positive
 from openhailo.runtime.host_ops.maps import Numbers, Places, places
 
 #: exp() of more, and sums of it, come near the end of float32; of less, near 0.
@@ -29,7 +29,8 @@ class Yolov8Level:
         self.layers = (scores, sides)
         self._grid = check_map(scores, classes.count)
         check_map(sides, 4 * length, self._grid)
-        check_positive(scores.name, stride=stride, image_height=image[0], image_width=image[1])
+        check_positive(scores.name, stride=stride)
+        check_image(scores.name, image)
         self._classes, self._length = classes, length
         self._score, self._side = Numbers(scores), Numbers(sides)
         self._step = np.array([stride / image[0], stride / image[1]], np.float32)
