@@ -32,6 +32,7 @@ class Recorded:
     """A device file that answers as the driver did; ``seen`` is the argument of the last request."""
 
     name = "/dev/hailo0"
+    page_size = 4096
 
     def __init__(self, numbers: dict[str, str]) -> None:
         self._names = {int(number, 16): name for name, number in numbers.items()}

@@ -11,7 +11,7 @@ from types import FrameType
 
 from openhailo.spec.chip import ChipSpec
 from openhailo.testing.check import Check
-from openhailo.testing.rig import TwinRig, TwinSetup
+from openhailo.testing.rig import ALL, TwinRig, TwinSetup
 
 from .mutations import Mutant
 
@@ -45,7 +45,7 @@ class Judge:
     """Knows the checks, how long each takes, and which are about what."""
 
     def __init__(self, checks: Sequence[Check]) -> None:
-        self._checks = checks
+        self._checks = [check for check in checks if not check.missing(ALL)]
         self._cost: dict[str, float] = {}
 
     def rehearse(self) -> list[str]:

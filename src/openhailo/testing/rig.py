@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from openhailo.bus.protocols import PciFunction
+from openhailo.bus.protocols import DeviceFile, PciFunction
 from openhailo.driver.control import FirmwareClient
 from openhailo.driver.link import ChipLink
 from openhailo.driver.pcie_link import LinkOptions, PcieLink
@@ -89,6 +89,10 @@ class Rig:
     def open_function(self) -> PciFunction:
         """Return the bare PCI function; the link is closed for it."""
         raise Lacking("function")
+
+    def open_file(self) -> DeviceFile:
+        """Return an open of the kernel driver's node, one of any number; the link is closed for it."""
+        raise Lacking("device_file")
 
     def raw_host(self) -> MessageHost:
         """Return a host that knows only bytes; the link is closed for it."""
@@ -414,9 +418,17 @@ def open_rig(name: str) -> Iterator[Rig]:
 
     endpoint = open_endpoint(name)
     if endpoint.link is not None:
-        rig: Rig = Rig(endpoint.link)
+        rig: Rig = _rig_of_link(endpoint.link)
     else:
         assert endpoint.function is not None, "an endpoint has a function or a link"
         rig = FunctionRig(endpoint.function, firmware=endpoint.firmware)
     with rig:
         yield rig
+
+
+def _rig_of_link(link: ChipLink) -> Rig:
+    from openhailo.driver.kernel.link import KernelLink
+
+    from .rig_kernel import NodeRig
+
+    return NodeRig(link) if isinstance(link, KernelLink) else Rig(link)

@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from openhailo.bus.chardev import CharDevice
 from openhailo.driver.kernel.link import KernelLink
 from openhailo.driver.kernel.resources import KernelOptions
 from openhailo.driver.link import ChipLink
@@ -18,7 +19,7 @@ from openhailo.errors import DeviceBusy
 from .rig import ALL, Rig, TwinRig, TwinSetup
 
 if TYPE_CHECKING:
-    from openhailo.bus.protocols import PciFunction
+    from openhailo.bus.protocols import DeviceFile, PciFunction
     from openhailo.driver.pcie_link import PcieLink
     from openhailo.twin.facade import Twin
     from openhailo.twin.ports.devfile import VirtualDeviceFile, VirtualKernelDriver
@@ -36,14 +37,37 @@ _SETTLE_S = 2.0
 _ERASED = b"\xff" * 500
 
 
+class NodeRig(Rig):
+    """A rig around a node of the kernel driver, with a real card behind it."""
+
+    capabilities = frozenset({"link", "device_file"})
+
+    def __init__(self, link: KernelLink) -> None:
+        super().__init__(link)
+        self._path = link.info.name
+
+    def _open_link(self) -> ChipLink:
+        return KernelLink(CharDevice(self._path))
+
+    def open_file(self) -> DeviceFile:
+        """Open the node, any number of times; the link is closed for it."""
+        self.close()
+        return CharDevice(self._path)
+
+
 class KernelRig(TwinRig):
-    """A rig around a twin behind the virtual kernel driver of ``release``; further arguments are the driver's."""
+    """A rig around a twin behind the virtual kernel driver of ``release``.
+
+    ``found_running``: firmware runs already when the driver is loaded. Further arguments are the driver's.
+    """
 
     capabilities = (ALL - KEPT.keys()) | {"device_file"}
 
-    def __init__(self, release: str, setup: TwinSetup | None = None, **machine: Any) -> None:
+    def __init__(
+        self, release: str, setup: TwinSetup | None = None, *, found_running: bool = False, **machine: Any
+    ) -> None:
         super().__init__(setup)
-        self.release, self._machine = release, machine
+        self.release, self._found_running, self._machine = release, found_running, machine
         self._driver: VirtualKernelDriver | None = None
         self._file: VirtualDeviceFile | None = None
         self._host: IoctlHost | None = None
@@ -53,10 +77,10 @@ class KernelRig(TwinRig):
         """The twin; unless it is to be cold, the driver is loaded with it, and loads its firmware.
 
         Up to 4.19 a driver that finds firmware running loses the first notification (driver.md 4.1), so the chip is
-        always powered on for the driver.
+        powered on for the driver.
         """
         if self._twin is None:
-            self._twin = self._make_twin(replace(self.setup, booted=False))
+            self._twin = self._make_twin(replace(self.setup, booted=self._found_running))
             if self.setup.booted:
                 self._load_driver()
         return self._twin
@@ -106,15 +130,16 @@ class KernelRig(TwinRig):
         from .conformance.raw.ioctl_host import IoctlHost
 
         chip = self.twin.chip
-        self._file = self.open_file()
+        self.close_link()
+        self._file = self.driver.open()
         self._host = IoctlHost(
             self._file, self.release, wait=self.driver.wait, peek=lambda bar, at: chip.bar_read(bar, at, 4)
         )
         return self._host
 
     def open_file(self) -> VirtualDeviceFile:
-        """Open the node; the link is closed for it."""
-        self.close_link()
+        """Open the node, any number of times; the link is closed for it."""
+        Rig.close(self)
         return self.driver.open()
 
     def close_link(self) -> None:
@@ -128,6 +153,10 @@ class KernelRig(TwinRig):
     def fresh(self, **changes: Any) -> KernelRig:
         """Return a rig around another twin behind the same release; ``changes`` are fields of `TwinSetup`."""
         return KernelRig(self.release, replace(self.setup, **changes), **self._machine)
+
+    def on_machine(self, **machine: Any) -> KernelRig:
+        """Return a rig around another twin on another machine; arguments of `KernelRig`, the caller closes it."""
+        return KernelRig(self.release, self.setup, **machine)
 
     def close(self) -> None:
         """Unload the driver and take the twin down."""

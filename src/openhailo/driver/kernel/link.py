@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import threading
 import weakref
 from collections.abc import Sequence
@@ -82,7 +81,7 @@ class KernelLink:
         rules = self._spec.vdma
         if reported < rules.min_page_size:
             raise DeviceError(f"{self._name}: the driver allows pages of {reported} bytes only; load it again")
-        return min(reported, rules.max_page_size, mmap.PAGESIZE)
+        return min(reported, rules.max_page_size, self._calls.file.page_size)
 
     def _claim(self) -> None:
         """Own the board: otherwise nobody tells the firmware to stop when we exit (driver.md 8.1 row 33)."""

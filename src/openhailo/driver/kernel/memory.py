@@ -78,14 +78,10 @@ class KernelMemory:
     (driver.md 8.1 row 10). ``in_use`` tells whether a transfer in flight names an object.
     """
 
-    def __init__(self, calls: Calls, mode: int, in_use: Callable[[object], bool], page_bytes: int) -> None:
-        """Take the allocation mode and the descriptor page that the driver reports.
-
-        That page is never above the kernel's (driver.md 6.4), so memory that is aligned to both is aligned to pages of
-        the machine that the driver runs on.
-        """
+    def __init__(self, calls: Calls, mode: int, in_use: Callable[[object], bool]) -> None:
+        """Take the allocation mode that the driver reports."""
         self._calls, self._in_use = calls, in_use
-        self._page = max(page_bytes, mmap.PAGESIZE)
+        self._page = max(calls.file.page_size, mmap.PAGESIZE)
         self._from_driver = mode == AllocationMode.DRIVER
         self._lock = threading.Lock()
         self._live: dict[int, Any] = {}

@@ -57,8 +57,7 @@ class Resources:
         self.mailbox = KernelMailbox(calls, spec, options.clock)
         name = calls.file.name
         self.channels = [KernelChannel(index, calls, spec, name) for index in range(spec.vdma.channels)]
-        page = properties["desc_max_page_size"]
-        self.memory = KernelMemory(calls, properties["allocation_mode"], self.uses, page)
+        self.memory = KernelMemory(calls, properties["allocation_mode"], self.uses)
         self._lists: dict[int, KernelDescriptorList] = {}
         self.waiters: list[Waiter] = []
         self.enabled = 0

@@ -24,6 +24,9 @@ MODULES = (
     "inference",
     "host_lists",
     "recovery",
+    "kernel_board",
+    "kernel_memory",
+    "kernel_channels",
 )
 
 

@@ -424,7 +424,7 @@ def driver_launches_and_completes(rig: Rig) -> None:
     network.read()
     expect(f"a frame of {pieces} buffers", network.receive(), answer_to(frame(9)))
     one_more = [(network.source, 256 * n, 24) for n in range(pieces + 1)]
-    expect_error("one buffer more", InputError, partial(link.launch, 1, network.inputs, 4, one_more))
+    expect_error("one buffer more", InputError, partial(link.launch, 1, network.inputs, 3 + pieces, one_more))
     network.stop()
 
 

@@ -72,7 +72,7 @@ class FakeDriver:
         self.log: list[tuple[str, bytes]] = []
         self.failures: dict[str, int] = {}
         self.answers: dict[str, bytes] = {}
-        self.page_size, self.mode, self.loaded, self.owner = 4096, 0, 1, 0
+        self.reported_page, self.mode, self.loaded, self.owner = 4096, 0, 1, 0
         self.memory: dict[int, mmap.mmap] = {}
         self._interrupts: list[bytes] = []
         self._changed, self._enabled = threading.Condition(), 0
@@ -94,6 +94,11 @@ class FakeDriver:
             raise OSError(number, "scripted")
         handler: Handler = getattr(self, f"_{name.lower()}", lambda _: 0)
         return handler(argument)
+
+    @property
+    def page_size(self) -> int:
+        """The kernel's page: what it reports, as without a module parameter."""
+        return max(self.reported_page, 4096)
 
     def mmap(self, length: int, offset: int) -> memoryview:
         """Map scripted memory."""
@@ -132,7 +137,7 @@ class FakeDriver:
         return 0
 
     def _properties(self, argument: bytearray) -> int:
-        argument[:] = struct.pack("<HIIIQB", self.page_size, 0, self.mode, 0, 1, self.loaded)
+        argument[:] = struct.pack("<HIIIQB", self.reported_page, 0, self.mode, 0, 1, self.loaded)
         return 0
 
     def _mark(self, argument: bytearray) -> int:

@@ -88,7 +88,7 @@ def test_a_node_that_knows_neither_probe(make: Any) -> None:
 def test_pages_never_exceed_what_the_hardware_takes(make: Any, reported: int, page: int) -> None:
     """A Raspberry Pi 5 has 16 KiB pages and reports them."""
     file = make()
-    file.page_size = reported
+    file.reported_page = reported
     with KernelLink(file) as link:
         assert link.info.desc_max_page_size == page
         with pytest.raises(InputError, match="page"):

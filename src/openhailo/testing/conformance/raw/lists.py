@@ -176,10 +176,14 @@ class Network:
         channels: tuple[int, int] = (1, 16),
         frame_bytes: int = 192,
         slots: int | None = None,
+        rings: tuple[Ring, Ring] | None = None,
     ) -> None:
+        """Describe rings, or take the ``rings`` (input, output) of a caller who did."""
         self.host = host
-        self.input = Ring(host, channels[0], count, pages[0], frame_bytes, slots)
-        self.output = Ring(host, channels[1], min(count, 1024), pages[1], 16)
+        self.input, self.output = rings or (
+            Ring(host, channels[0], count, pages[0], frame_bytes, slots),
+            Ring(host, channels[1], min(count, 1024), pages[1], 16),
+        )
         self.config = Config(host, 0, 0, [program])
 
     def activation(self) -> bytes:
