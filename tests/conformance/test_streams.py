@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import openhailo
 from openhailo.errors import DeviceError, InputError, InvalidHef, MalformedReply, NoReference, ShapeMismatch
 from openhailo.hef import model as hm
+from openhailo.hef import ops
 from openhailo.hef.operations import AllowInputDataflow, EnableNms, TriggerNone
 
 H2D, D2H = hm.Direction.HOST_TO_DEVICE, hm.Direction.DEVICE_TO_HOST
@@ -320,3 +321,79 @@ def test_an_onnx_reference_gives_boxes(device, nets, tmp_path):
     assert [part.shape for part in got] == [(1, 5), (1, 5)]
     np.testing.assert_allclose(got[0][0], boxes[0, 0, 1], atol=1 / 4096)
     np.testing.assert_allclose(got[1][0], boxes[0, 1, 0], atol=1 / 4096)
+
+
+# --- boxes of the chip, suppressed on the host ------------------------------------------------------------------------
+
+
+def with_iou_op(file, layers, *, classes, score=0.25, iou=0.5, most=3):
+    """Wire the box streams to an op that suppresses (hef.md 13)."""
+    group = file.network_groups[0]
+    core_op = group.core_op
+    context = core_op.contexts[0]
+    edges = [
+        replace(edge, pad_index=10 + i) if edge.name in layers else edge for i, edge in enumerate(context.edge_layers)
+    ]
+    core_op = replace(core_op, contexts=(replace(context, edge_layers=tuple(edges)),))
+    sources = [edge.pad_index for edge in edges if edge.name in layers]
+    pads = tuple(ops.Pad(100 + source) for source in sources)
+    body = ops.NmsOp(score, iou, most, classes, method=ops.IouNmsOp())
+    op = hm.Op(body, "iou", pads, (ops.Pad(200, "net/best"),))
+    group = replace(
+        group,
+        ops=(hm.Op(core_op), op),
+        pad_edges=tuple(ops.PadEdge(source, 100 + source) for source in sources),
+        sorted_outputs_order=("net/best",),
+    )
+    return replace(file, network_groups=(group,))
+
+
+def suppressed_slowly(groups, scale, score, iou, most):
+    """Greedy suppression class by class, box by box."""
+    result = []
+    for boxes in groups:
+        real = boxes.astype(np.float32) * np.float32(scale)
+        real = real[np.argsort(-real[:, 4], kind="stable")]
+        kept = []
+        for box in real[real[:, 4] >= np.float32(score)]:
+            if all(overlap(box, other) < iou for other in kept):
+                kept.append(box)
+        result.append(kept[:most])
+    return result
+
+
+def overlap(a, b):
+    high = np.maximum(np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]), 0)
+    shared = high[0] * high[1]
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / union if union else -1.0
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_boxes_of_the_chip_are_suppressed_on_the_host(device, nets, streams):
+    classes, scale = 7, 1 / 4096
+    frames = random_frames(8, classes, 6)
+    for groups in frames:  # corners in order, so that boxes have an area
+        for boxes in groups:
+            boxes[:, :4] = np.sort(boxes[:, :4].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    if streams == 1:
+        layers = [box_layer("net/boxes", 1, classes, 6)]
+        file = box_file(nets, *layers)
+        script = Script([{1: sent(groups, 0)} for groups in frames])
+    else:
+        layers = [
+            box_layer(f"net/part{index}", index + 1, count, 6, part_of=(index, "net/boxes"))
+            for index, count in enumerate([3, 2, 2])
+        ]
+        whole = box_layer("net/boxes", 0, classes, 6)
+        fused = hm.FusedLayer(whole, tuple(layer.name for layer in layers), whole.nms)
+        file = box_file(nets, *layers, fused=fused)
+        script = Script([{1 + part: sent(groups[part::3], 0) for part in range(3)} for groups in frames])
+    network = device.load(with_iou_op(file, [layer.name for layer in layers], classes=classes), reference=script)
+    (info,) = network.outputs
+    assert (info.name, info.shape, info.dtype) == ("net/best", (classes, 5, 3), np.float32)
+    info.nms.score_threshold = 0.125
+    for groups, got in zip(frames, network(frames_of((2, 4, 1), 8))["net/best"], strict=True):
+        want = suppressed_slowly(groups, scale, 0.125, 0.5, 3)
+        for mine, theirs in zip(got, want, strict=True):
+            np.testing.assert_allclose(mine, np.array(theirs, np.float32).reshape(-1, 5), rtol=1e-6)
