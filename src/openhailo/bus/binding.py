@@ -107,6 +107,16 @@ def _release(function: PciFunctionInfo, root: Path) -> tuple[Write, ...]:
     return (Write(path, function.address, f"take the function away from {function.driver}; {users}"),)
 
 
+def _without_l0s(function: PciFunctionInfo, root: Path) -> tuple[Write, ...]:
+    """Switch ASPM L0s off, an erratum of the card (driver.md 8.2 row 12): VFIO lets no program change the link."""
+    path = _folder(function, root) / "link" / "l0s_aspm"
+    try:
+        is_on = path.read_text(encoding="ascii").strip() == "1"
+    except OSError:  # the kernel does not manage the link, or L0s cannot be had at all
+        return ()
+    return (Write(path, "0", "keep both ends of the link out of L0s, which the card does not take"),) if is_on else ()
+
+
 def _probe(function: PciFunctionInfo, root: Path, who: str) -> Write:
     return Write(root / "bus" / "pci" / "drivers_probe", function.address, f"offer the function to {who}")
 
@@ -126,7 +136,12 @@ def _to_vfio(function: PciFunctionInfo, root: Path) -> Plan:
     if others:
         named = ", ".join(f"{other.address} ({other.driver})" for other in others)
         problems.append(f"its IOMMU group {function.iommu_group} has devices that the kernel uses: {named}")
-    writes = (_override(function, root, VFIO), *_release(function, root), _probe(function, root, VFIO))
+    writes = (
+        _override(function, root, VFIO),
+        *_release(function, root),
+        *_without_l0s(function, root),
+        _probe(function, root, VFIO),
+    )
     return Plan(function, "vfio", writes, tuple(problems), _vfio_notes(function))
 
 

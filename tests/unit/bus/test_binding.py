@@ -146,6 +146,15 @@ def test_other_cards_are_left_alone(sysfs: Sysfs) -> None:
         plan_binding("uio", ADDRESS, sysfs.root)
 
 
+@pytest.mark.parametrize(("now", "steps"), [("1\n", [("link/l0s_aspm", "0")]), ("0\n", []), (None, [])])
+def test_the_link_is_kept_out_of_l0s(sysfs: Sysfs, now: str | None, steps: list[tuple[str, str]]) -> None:
+    sysfs.add()
+    if now is not None:
+        (sysfs.devices / ADDRESS / "link").mkdir()
+        (sysfs.devices / ADDRESS / "link/l0s_aspm").write_text(now)
+    assert texts(plan_binding("vfio", ADDRESS, sysfs.root))[1:-1] == steps
+
+
 # --- what stands in the way ------------------------------------------------------------------------------------------
 
 
