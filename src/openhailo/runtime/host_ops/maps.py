@@ -58,6 +58,7 @@ class Numbers:
         """Return the function that tells which integers stand for ``threshold`` or more; NaN never does."""
         last = self._last
         if last is None or last[0] != threshold:
+            # GUESS: thresholds are float32, as the functions of the vendor's interface that set them take them.
             last = self._last = (threshold, self._predicate(self.values >= np.float32(threshold)))
         return last[1]
 

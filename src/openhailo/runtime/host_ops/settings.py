@@ -90,6 +90,7 @@ class NmsSettings:
             raise self._refused(
                 "max_proposals_per_class", "set max_proposals_total: by score there is no limit by class"
             )
+        # GUESS: with masks this sets the total too; the facts say only that it is accepted there with a warning.
         count = self._count("max_proposals_per_class", value)
         self._change(per_class=count, total=count * self.classes)
 

@@ -61,6 +61,7 @@ class Yolov5Level:
         boxes = self._boxes(at.rows, at.columns, at.channels, numbers)[entry]
         masks = None
         if self._masks:
+            # GUESS: the objectness is the one after the sigmoid, which is the only one that scores use.
             masks = (self._plain(entries[:, -self._masks :]) * objectness)[entry]
         return Candidates(boxes, scores[entry, channel], self._classes.ids(channel), masks)
 
