@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def device_rows(tree: Tree, open_file: OpenFile | None = CharDevice, access: Acc
     numbers = sorted(int(name[5:]) for name in tree.names("/dev") if name.startswith("hailo") and name[5:].isdecimal())
     reports = [report_node(tree, number, open_file if may(f"/dev/hailo{number}") else None) for number in numbers]
     rows = [_node_row(report, may(report.path)) for report in reports]
-    behind = {report.address for report in reports}
+    behind = {report.address: report.path for report in reports}
     rows += [_function_row(function, behind, tree, may) for function in list_functions(tree.root / "sys")]
     return [*rows, *_twin_rows()]
 
@@ -81,6 +81,7 @@ def _node_row(report: NodeReport, may_open: bool) -> Row:
         version = f"{version} (family {report.family})"
     state, action, note = _node_state(report, may_open)
     usable = not note and may_open
+    state = f"{state}, card {report.address}" if report.address else state
     holders = ", ".join(f"{holder.name} ({holder.pid})" for holder in report.holders)
     state = f"{state}, used by {holders}" if holders else state
     return Row(name, _CHIP, "hailo_pci", version, state, usable, action, note)
@@ -102,7 +103,7 @@ def _node_state(report: NodeReport, may_open: bool) -> tuple[str, str, str]:
     return "ready", identify, ""
 
 
-def _function_row(function: PciFunctionInfo, behind: Iterable[str], tree: Tree, may: Access) -> Row:
+def _function_row(function: PciFunctionInfo, behind: Mapping[str, str], tree: Tree, may: Access) -> Row:
     """Describe a PCI function by the driver that has it."""
     state, action, note = _function_state(function, behind, tree, may)
     details = [text for text in (state, function.power_state, function.link_speed) if text]
@@ -114,12 +115,15 @@ def _function_row(function: PciFunctionInfo, behind: Iterable[str], tree: Tree, 
     return Row(name, _CHIP, driver, version or "-", ", ".join(details), not note, action, note)
 
 
-def _function_state(function: PciFunctionInfo, behind: Iterable[str], tree: Tree, may: Access) -> tuple[str, str, str]:
+def _function_state(
+    function: PciFunctionInfo, behind: Mapping[str, str], tree: Tree, may: Access
+) -> tuple[str, str, str]:
     bind = f"openhailo bind vfio {function.address} --apply"
     if function.driver == "vfio-pci":
         return _vfio_state(function, tree, may)
     if function.driver == "hailo":
-        state = "its node is above" if function.address in behind else "with the kernel driver"
+        node = behind.get(function.address)
+        state = f"behind {node}" if node else "with the kernel driver"
         return state, bind, "to use it without the kernel driver"
     if function.driver:
         return "with another driver", bind, "takes it away from that driver"

@@ -49,10 +49,10 @@ def test_a_node_that_is_ready(computer: Computer, make_driver: Callable[..., Vir
     computer.put("sys/class/hailo_chardev/hailo0/board_location", BDF)
     computer.add_card(driver="hailo")
     found = row(computer, "kernel:/dev/hailo0", open_file=lambda _: driver.open())
-    assert (found.version, found.state, found.usable) == ("4.20.1 (family B)", "ready", True)
+    assert (found.version, found.state, found.usable) == ("4.20.1 (family B)", f"ready, card {BDF}", True)
     assert found.command == "openhailo identify -d kernel:/dev/hailo0"
     function = row(computer, f"pci:{BDF}")
-    assert (function.state, function.usable) == ("its node is above", False)
+    assert (function.state, function.usable) == ("behind /dev/hailo0", False)
     assert function.command == f"openhailo bind vfio {BDF} --apply"
 
 
