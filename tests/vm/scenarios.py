@@ -158,7 +158,7 @@ def conformance(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     """The conformance suite, through VFIO."""
     servers = Servers(stack, folder)
     servers.start()
-    result = _run(rig, "conformance", servers, folder, {}, limit_s=180.0)
+    result = _run(rig, "conformance", servers, folder, {})
     found = next((report["conformance"] for report in result.outcome.reports if "conformance" in report), None)
     begun = [report["begins"] for report in result.outcome.reports if "begins" in report]
     if found is None and begun:

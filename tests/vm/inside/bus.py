@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import openhailo
+from openhailo.cli.bind import command
 from openhailo.errors import OpenHailoError
 from openhailo.twin.firmware.image import build_placeholder_image
 
@@ -69,30 +68,18 @@ class Function:
         raise AssertionError(f"no capability 0x{wanted:02X}")
 
     def bind(self) -> None:
-        """Give it to VFIO, with the command that users have."""
-        command = [sys.executable, "-m", "openhailo.cli.main", "bind", "vfio", self.address, "--apply"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"bind: {done.stdout}{done.stderr}"
-        self.expect_bound()
-
-    def bind_by_hand(self) -> None:
-        """Give it to VFIO, with the files of the kernel; quicker than starting Python again."""
+        """Give it to VFIO as `openhailo bind vfio ADDRESS --apply` does."""
 
         def probe() -> bool:
-            self.write("driver_override", "vfio-pci")
-            (BUS / "drivers_probe").write_text(self.address)
+            command("vfio", self.address, apply=True)
             return self.driver == "vfio-pci"
 
         # A function that was just plugged is listed before the kernel lets drivers have it.
         wait_until("a driver", probe)
 
-    def expect_bound(self) -> None:
-        """Fail unless VFIO has it."""
-        assert self.driver == "vfio-pci", f"bound to {self.driver or 'nothing'}"
-
     def unbind(self) -> None:
-        """Take it away from its driver."""
-        (self.folder / "driver" / "unbind").write_text(self.address)
+        """Take it away from every driver."""
+        command("none", self.address, apply=True)
         assert not self.driver
 
     def open(self, **options):

@@ -21,7 +21,7 @@ def steps(outside, settings):
     function = Function(settings["ports"][0])
 
     def suite():
-        function.bind_by_hand()
+        function.bind()
         rig = open_rig(function)
         failed, skipped = {}, Counter()
         checks = load()

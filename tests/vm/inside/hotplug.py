@@ -38,7 +38,7 @@ class Hotplug:
     def two_at_once(self):
         """Two drivers, two chips of different kinds, frames in turn."""
         for function in self.functions:
-            function.bind_by_hand()
+            function.bind()
         first, second = (function.open() for function in self.functions)
         assert (first.identify().architecture, second.identify().architecture) == (1, 2)
         networks = self.tiny.load(first), self.tiny_8l.load(second)
@@ -64,7 +64,7 @@ class Hotplug:
         function = self.functions[1]
         self.outside.ask("plug", port=1, server=SPARE)
         wait_until("discovery", lambda: function.present)
-        function.bind_by_hand()
+        function.bind()
         with function.open() as device:
             identity = device.identify()
             assert (identity.architecture, identity.version.minor) == (1, 20), identity
@@ -90,7 +90,7 @@ class Hotplug:
         wait_until("removal", lambda: not function.present)
         self.outside.ask("plug", port=1, server=SECOND)
         wait_until("discovery", lambda: function.present)
-        function.bind_by_hand()
+        function.bind()
         with function.open() as device:
             assert device.identify().architecture == 2
 
@@ -108,7 +108,7 @@ class Hotplug:
     def cold_after_the_reboot(self):
         """Firmware is loaded again, and frames come."""
         function = self.functions[0]
-        function.bind_by_hand()
+        function.bind()
         with function.open() as device, self.tiny.load(device) as network:
             assert b"firmware 4.23.0 up" in device.read_logs()["app"]
             self.tiny.run(network, count=10)

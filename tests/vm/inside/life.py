@@ -64,7 +64,7 @@ class Life:
     def unbind_and_rebind(self):
         self.function.unbind()
         error_of(self.function.open)
-        self.function.bind_by_hand()
+        self.function.bind()
         self.use()
 
     def remove_and_rescan(self):
@@ -72,7 +72,7 @@ class Life:
         wait_until("removal", lambda: not self.function.present)
         rescan()
         wait_until("rescan", lambda: self.function.present)
-        self.function.bind_by_hand()
+        self.function.bind()
         self.use()
 
     def function_level_reset(self):

@@ -25,7 +25,7 @@ def steps(outside, settings):
 
     def registers():
         for function in (plain, logged):
-            function.bind_by_hand()
+            function.bind()
         function = open_endpoint(plain.name).function
         window = function.window(0)
         found = {
