@@ -304,26 +304,22 @@ class Dispatcher:
             outputs = [array[first : first + count] for array in outputs]
         job = request.plans[device].job(inputs, outputs)
         job.tag = (device, model, *piece)
-        job.watcher = self._on_job
+        job.watcher = self._on_jobs
         return job
 
     # --- results ----------------------------------------------------------------------------------------------------
 
-    def _on_job(self, job: Job) -> None:
-        """A device is done with a job, well or not."""
-        device, model, request, first, count = job.tag
-        error = job.error
-        if job.release is not None:
-            job.release()
-        if error is None and job.finish is not None:
-            try:
-                job.finish()
-            except Exception as failure:
-                error = failure
+    def _on_jobs(self, jobs: list[Job]) -> None:
+        """A device is done with jobs, well or not."""
+        errors = [_finished(job) for job in jobs]
         with self._lock:
-            self._book(device, model, (request, first, count), error, started=job.fed > 0)
-            affected = [model] if error is None else list(self._models.values())
-        for each in affected:
+            affected = {id(job.tag[1]): job.tag[1] for job in jobs}
+            for job, error in zip(jobs, errors, strict=True):
+                device, model, *piece = job.tag
+                self._book(device, model, (piece[0], piece[1], piece[2]), error, started=job.fed > 0)
+                if isinstance(error, DeviceLost):
+                    affected = {id(each): each for each in self._models.values()}
+        for each in affected.values():
             self._deliver(each)
         self._advance()
 
@@ -391,19 +387,33 @@ class Dispatcher:
             if model.is_delivering:
                 return
             model.is_delivering = True
+        order = model.order
         while True:
             with self._lock:
-                order = model.order
-                if not order or order[0].left:
+                if self._waiting:
+                    self._changed.notify_all()
+                done: list[FrameRequest] = []
+                while order and not order[0].left:
+                    done.append(order.popleft())
+                    model.pending -= done[-1].count
+                if not done:
                     model.is_delivering = False
                     return
-                request = order.popleft()
-                model.pending -= request.count
-            try:
-                if request.on_done is not None:
-                    request.on_done(request)
-            finally:
-                request.delivered = True
-                if self._waiting:
-                    with self._lock:
-                        self._changed.notify_all()
+            for request in done:
+                try:
+                    if request.on_done is not None:
+                        request.on_done(request)
+                finally:
+                    request.delivered = True
+
+
+def _finished(job: Job) -> BaseException | None:
+    """Do what is left to do for a job on the host; return what went wrong."""
+    if job.release is not None:
+        job.release()
+    if job.error is None and job.finish is not None:
+        try:
+            job.finish()
+        except Exception as error:
+            return error
+    return job.error

@@ -25,6 +25,9 @@ from openhailo.runtime.transforms import FramesCopy
 #: A wait may end early because somebody else was woken; so often in a row means that the link's clock is not ours.
 _EARLY_RETURNS = 64
 
+#: Frames that are launched together have so many bytes at most: the device begins with the first of them meanwhile.
+LAUNCH_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True)
 class Direct:
@@ -41,7 +44,7 @@ class Job:
     """``count`` frames: arrays (count, ...) per input and per output, in stream order.
 
     ``fed`` frames were launched, ``taken`` were delivered. ``future`` gets ``finish()`` if it is set; ``watcher`` is
-    called with the job when it is done, by a thread that holds no lock of ours; ``tag`` is whatever it wants to know.
+    called with jobs that are done, by a thread that holds no lock of ours; ``tag`` is whatever it wants to know.
     ``direct`` has the ranges of memory that the device reads and writes itself, for streams where nothing is copied,
     and ``release`` gives them back (see `Direct`).
     """
@@ -65,7 +68,7 @@ class Job:
         self.error: BaseException | None = None
         self.finish = finish
         self.future: Future[Any] | None = None
-        self.watcher: Callable[[Job], None] | None = None
+        self.watcher: Callable[[list[Job]], None] | None = None
         self.direct: Direct | None = None
         self.release: Callable[[], object] | None = None
         self.tag: Any = None
@@ -108,10 +111,17 @@ class Pipeline:
         self.bitmap = sum(1 << channel for channel in self._streams)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._depth = min(stream.depth for stream in inputs)
+        largest = max(stream.ring.transfer_bytes for stream in inputs)
+        self._at_once = max(1, LAUNCH_BYTES // largest)
         self._waiting: deque[Job] = deque()
+        self._frames_waiting = 0
         self._running: deque[Job] = deque()
         self._pumping = False
         self._stopping = False
+        #: Whether the thread has nothing to do, and how many threads wait for another one's pumping.
+        self._resting = False
+        self._sleepers = 0
         self._thread: threading.Thread | None = None
         self._settled: list[Job] = []
         self._watched: list[Job] = []
@@ -214,7 +224,8 @@ class Pipeline:
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name=f"openhailo {self._name}", daemon=True)
             self._thread.start()
-        self._changed.notify_all()
+        elif self._resting:
+            self._changed.notify_all()
 
     def drain(self) -> None:
         """Work for the device in this thread until no job is left, failed ones included.
@@ -247,7 +258,9 @@ class Pipeline:
         while True:
             with self._lock:
                 while not (self._running or self._watched or self._stopping):
+                    self._resting = True
                     self._changed.wait()
+                self._resting = False
                 if self._stopping:
                     return
                 if self._running:
@@ -264,6 +277,7 @@ class Pipeline:
             if self._times is not None:
                 job.measure(self._times)
             if job.count:
+                self._frames_waiting += job.count
                 self._waiting.append(job)
                 self._running.append(job)
             elif job.future is not None or job.watcher is not None:
@@ -290,7 +304,11 @@ class Pipeline:
         Returns after ``limit_s`` at the latest.
         """
         if self._pumping:
-            self._changed.wait(limit_s)
+            self._sleepers += 1
+            try:
+                self._changed.wait(limit_s)
+            finally:
+                self._sleepers -= 1
             return
         self._pumping = True
         try:
@@ -305,7 +323,8 @@ class Pipeline:
                 raise
         finally:
             self._pumping = False
-            self._changed.notify_all()
+            if self._sleepers:
+                self._changed.notify_all()
 
     def _wait_unlocked(self, limit_s: float) -> list[ChannelEvent]:
         """Wait for events with the lock released. Raises `DeviceTimeout` when frames are in flight and none come."""
@@ -345,23 +364,45 @@ class Pipeline:
         return DeviceError(f"channel {stream.channel} ({stream.name}) failed: {reason}{detail}; activate it again")
 
     def _feed(self) -> None:
+        """Launch frames that wait, several at once: a doorbell costs more than a small frame."""
+        if not self._waiting or self._may_wait():
+            return
+        filled = 0
         while self._waiting:
             job = self._waiting[0]
             count = min(job.count - job.fed, *(stream.room for stream in self._inputs))
             for output in self._paired:
-                count = min(count, output.room)
+                count = min(count, output.room - filled)
             if count <= 0:
-                return
+                break
             if job.direct is not None:
+                self._push(filled)
+                filled = 0
                 self._launch_direct(job, job.direct, count)
             else:
                 for stream, write, frames in zip(self._inputs, job.writers, job.inputs, strict=True):
-                    stream.push(write, frames, job.fed, count)
-                for output in self._paired:
-                    output.launch(count)
+                    stream.fill(write, frames, job.fed, count)
+                filled += count
             job.fed += count
+            self._frames_waiting -= count
+            if filled >= self._at_once:
+                self._push(filled)
+                filled = 0
             if job.fed == job.count:
                 self._waiting.popleft()
+        self._push(filled)
+
+    def _may_wait(self) -> bool:
+        """Whether the device has enough to do, so that frames may be launched later, with more of them."""
+        half = self._depth // 2
+        return self._frames_waiting < half // 2 and all(stream.in_flight > half for stream in self._inputs)
+
+    def _push(self, count: int) -> None:
+        if count:
+            for stream in self._inputs:
+                stream.push()
+            for output in self._paired:
+                output.launch(count)
 
     def _launch_direct(self, job: Job, direct: Direct, count: int) -> None:
         """Launch frames of which some streams take the user's own memory."""
@@ -369,7 +410,8 @@ class Pipeline:
         each = zip(self._inputs, job.writers, job.inputs, direct.inputs, strict=True)
         for stream, write, frames, transfers in each:
             if transfers is None:
-                stream.push(write, frames, first, count)
+                stream.fill(write, frames, first, count)
+                stream.push()
             else:
                 stream.launch_ranges(transfers[first : first + count])
         for output, transfers in zip(self._outputs, direct.outputs, strict=True):
@@ -416,6 +458,7 @@ class Pipeline:
             self._retire(job)
         self._running.clear()
         self._waiting.clear()
+        self._frames_waiting = 0
 
     # --- with the lock released -------------------------------------------------------------------------------------
 
@@ -426,9 +469,12 @@ class Pipeline:
         if self._watched:
             with self._lock:
                 watched, self._watched = self._watched, []
+            by_watcher: dict[Callable[[list[Job]], None], list[Job]] = {}
             for job in watched:
                 assert job.watcher is not None, "only jobs with a watcher are noted"
-                job.watcher(job)
+                by_watcher.setdefault(job.watcher, []).append(job)
+            for watcher, jobs in by_watcher.items():
+                watcher(jobs)
 
     def _settle_futures(self) -> None:
         with self._lock:

@@ -91,24 +91,34 @@ class InputStream(BoundaryStream):
         """From now on the host is interrupted when a frame begins as well, as the vendor measures latency."""
         self._launch_many = self._unmeasured = partial(self._launch_many, first_domain=DOMAIN_HOST)
 
+    def rewind(self) -> None:
+        """Start again at slot 0 and descriptor 0; nothing is filled."""
+        super().rewind()
+        self._filled = 0
+
     @property
     def room(self) -> int:
         """Slots that can be filled now."""
-        return self.depth - self.in_flight
+        return self.depth - self.in_flight - self._filled
 
     def complete(self, count: int) -> None:
         """Account for ``count`` transfers that the device has read."""
         self.in_flight -= count
 
-    def push(self, write: FramesCopy, frames: Array, first: int, count: int) -> None:
-        """Write ``frames[first : first + count]`` into the next slots and launch them; ``count`` is at most `room`."""
+    def fill(self, write: FramesCopy, frames: Array, first: int, count: int) -> None:
+        """Write ``frames[first : first + count]`` into the next slots, for `push`; ``count`` is at most `room`."""
         while count:
-            slot = self._slot
+            slot = (self._slot + self._filled) % self.depth
             run = min(count, self.depth - slot)
             write(frames[first : first + run], slot, slot + run)
-            self.launch(run)
+            self._filled += run
             first += run
             count -= run
+
+    def push(self) -> None:
+        """Launch the slots that were filled. Raises what `launch` raises."""
+        count, self._filled = self._filled, 0
+        self.launch(count)
 
 
 class OutputRefill(StrEnum):
