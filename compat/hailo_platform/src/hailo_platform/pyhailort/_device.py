@@ -218,6 +218,9 @@ class InternalEthernetDevice:
         with ExceptionWrapper():
             _pyhailort.Device.create_eth(address, port, response_timeout_seconds, max_number_of_attempts)
 
+    def __del__(self) -> None:
+        self.release()
+
     def release(self) -> None:
         """Do nothing."""
 

@@ -123,10 +123,13 @@ class ExceptionWrapper:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        exception_type: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, _pyhailort.HailoRTStatusException):
-            self._raise_indicative_status_exception(error)
+        if isinstance(value, _pyhailort.HailoRTStatusException):
+            self._raise_indicative_status_exception(value)
 
     @staticmethod
     def create_exception_from_status(error_code: int) -> HailoRTException:

@@ -299,7 +299,7 @@ class ConfiguredInferModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *args: object) -> None:
+    def __exit__(self, exc_type: object, exc_value: object, traceback: object) -> None:
         model, self._configured_infer_model = self._configured_infer_model, None
         if model is not None:
             model.release()

@@ -13,6 +13,7 @@ from ._device import (
     PcieDeviceInfo,
 )
 from ._exceptions import (
+    EXCEPTION_OF_STATUS,
     ExceptionWrapper,
     HailoCommunicationClosedException,
     HailoRTDriverOperationFailedException,

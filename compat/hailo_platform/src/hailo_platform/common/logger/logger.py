@@ -16,7 +16,7 @@ _made: list[logging.Logger] = []
 
 
 def _create_logger(
-    level: int | str = logging.INFO, logger_path: str = "./pyhailort.log", fmt: str | None = None, console: bool = True
+    level: int | str = "INFO", logger_path: str = "./pyhailort.log", fmt: str | None = None, console: bool = True
 ) -> logging.Logger:
     """Make a logger with up to two handlers."""
     made = logging.getLogger(_NAME)

@@ -54,7 +54,15 @@ from ._enums import (
     VStreamStatsFlags,
     WatchdogMode,
 )
-from ._errors import HailoRTCustomException, HailoRTException, HailoRTStatusException, fail, get_status_message
+from ._errors import (
+    HailoRTCustomException,
+    HailoRTException,
+    HailoRTStatusException,
+    fail,
+    get_status_message,
+    status_error,
+    status_of,
+)
 from ._hef import Hef
 from ._infer_model import (
     AsyncInferJob,
@@ -90,7 +98,7 @@ from ._params import (
     VStreamParams,
     sockaddr_in,
 )
-from ._sensors import I2CSlaveConfig
+from ._sensors import OPERATION_BYTES, I2CSlaveConfig, unpack_sections
 from ._structs import (
     DebugNotificationMessage,
     Detection,

@@ -6,6 +6,7 @@ one too large is corrected (pyhailort-api.md 25 rows 12, 13).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,14 @@ Array = NDArray[Any]
 _COUNT_BYTES = 2
 
 
+@dataclass(frozen=True, eq=False)
 class DetectionWithByteMask:
-    """A box with the pixels of its object."""
+    """A box with the pixels of its object (uint8, 0 or 1, row by row from the box's corner)."""
 
-    __slots__ = ("_mask", "box", "class_id", "score")
-
-    def __init__(self, box: HailoRectangle, score: float, class_id: int, mask: Array) -> None:
-        """Hold a box and its mask (uint8, 0 or 1, row by row from the box's corner)."""
-        self.box, self.score, self.class_id, self._mask = box, score, class_id, mask
+    box: HailoRectangle
+    score: float
+    class_id: int
+    _mask: Array
 
     @property
     def mask_size(self) -> int:

@@ -236,8 +236,17 @@ class StreamParameters:
 
     def __init__(self, direction: StreamDirection, stream_interface: StreamInterface) -> None:
         """Made by ``ConfigureParams.create_from_hef``."""
-        self._direction, self.stream_interface = direction, stream_interface
+        self._direction, self._interface = direction, stream_interface
         self._variants = {name: kind() for name, (_, _, kind) in _VARIANTS.items()}
+
+    @property
+    def stream_interface(self) -> StreamInterface:
+        """The bus."""
+        return self._interface
+
+    @stream_interface.setter
+    def stream_interface(self, value: StreamInterface) -> None:
+        self._interface = value
 
     @property
     def direction(self) -> StreamDirection:

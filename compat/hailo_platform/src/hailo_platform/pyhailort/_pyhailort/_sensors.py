@@ -16,7 +16,7 @@ from ._errors import fail
 _OPERATION = struct.Struct("<BBBIII")
 #: type, size, size after a reset, free, no offset at reset, height, width, frames per second, version, name.
 _SECTION = struct.Struct("<IIHBBHHHH100s")
-SECTION_BYTES = _SECTION.size
+SECTION_BYTES, OPERATION_BYTES = _SECTION.size, _OPERATION.size
 
 
 @dataclass(eq=False)
@@ -76,3 +76,27 @@ def pack_sections(sections: Iterable[Any]) -> bytes:
         )
         for section in sections
     )
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of sensor settings."""
+
+    sensor_type: int
+    config_size: int
+    reset_config_size: int
+    is_free: int
+    no_reset_offset: int
+    height: int
+    width: int
+    fps: int
+    version: int
+    name: str
+
+
+def unpack_sections(raw: bytes) -> list[Section]:
+    """Return the records that `pack_sections` made."""
+    records: list[list[Any]] = [list(record) for record in _SECTION.iter_unpack(raw)]
+    for record in records:
+        record[-1] = record[-1].split(b"\0", 1)[0].decode("utf-8", "replace")
+    return [Section(*record) for record in records]

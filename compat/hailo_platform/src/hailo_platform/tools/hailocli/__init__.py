@@ -1,0 +1,1 @@
+"""The command ``hailo``: it starts ``hailortcli`` with the same arguments (pyhailort-api.md 21)."""

@@ -1,0 +1,1 @@
+"""The command ``hailortcli``: what scripts run of it, with the lines that they parse."""
