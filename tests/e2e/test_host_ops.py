@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -328,3 +332,31 @@ def test_types_of_logits_in_buffers_of_the_user(device, kind, type_, dtype):
             buffer = np.zeros(model.output().shape, dtype)
             ready.run(ready.create_bindings(inputs={"net/image": image}, outputs={model.output().name: buffer}))
         np.testing.assert_array_equal(buffer, want.astype(dtype))
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def command(*words):
+    program = [sys.executable, "-m", "openhailo.cli.main"]
+    return subprocess.run([*program, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def test_compile_and_run_with_masks_from_the_command_line(tmp_path):
+    model, photo = tmp_path / "seg.onnx", tmp_path / "photo.npy"
+    onnx.save(Detector({"out0": (8, 5 + CLASSES + 32), "proto": (4, 32)}).model(), model)
+    np.save(photo, pixels(1, seed=7)[0])
+    options = ["--nms", "yolov5-seg", "--classes", CLASSES, "--anchors", "8,6", "--mean", "0", "--std", "255"]
+    thresholds = ["--score-threshold", "0.25", "--max-per-class", "4"]
+    done = command("compile", model, "--calibration", "random:4", *options, *thresholds)
+    assert done.returncode == 0, done.stderr
+    done = command("run", tmp_path / "seg.hef", photo, "--device", "twin:")
+    assert done.returncode == 0, done.stderr
+    boxes = json.loads(done.stdout)["outputs"]["seg/yolov5_seg_nms_postprocess"]["boxes"]
+    assert boxes
+    assert all(len(box) == 6 for box in boxes)
+    done = command("compile", model, "--classes", "3")
+    assert done.returncode != 0
+    assert "--nms: the family of boxes is needed by: classes" in done.stderr
+    done = command("compile", model, "--nms", "yolov5", "--classes", "3", "--anchors", "1;x")
+    assert "--anchors" in done.stderr

@@ -112,16 +112,18 @@ def _run_array(network: Network, path: Path, output: Path | None, raw: bool) -> 
 
 
 def _summary(path: Path, outputs: dict[str, Any], output: Path | None) -> dict[str, Any]:
-    """Describe every output and save it; boxes that the chip sorted out become a table (see `box_table`)."""
+    """Describe every output and save it; boxes of the chip or a host op become a table (see `box_table`)."""
     import numpy as np
 
+    from openhailo.runtime.host_ops import MaskedDetections
     from openhailo.runtime.nms_stream import box_table
 
     record: dict[str, Any] = {"input": str(path), "outputs": {}}
     for name, result in outputs.items():
-        array = box_table(result) if isinstance(result, list) else result
+        boxes = isinstance(result, list | MaskedDetections)
+        array = box_table(result) if boxes else result
         entry: dict[str, Any] = {"shape": list(array.shape), "type": str(array.dtype)}
-        if isinstance(result, list):
+        if boxes:
             entry["boxes"] = array.tolist()
         elif array.size:
             entry |= {"min": float(array.min()), "max": float(array.max()), "argmax": int(array.argmax())}

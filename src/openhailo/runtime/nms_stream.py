@@ -18,6 +18,7 @@ from openhailo.errors import InputError, MalformedReply
 from openhailo.runtime.configure.layers import NmsStream
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.formats import Array, Quantization
+from openhailo.runtime.host_ops.layouts import MaskedDetections
 from openhailo.runtime.streams import OutputStream
 
 DELIMITER = 0xFFFF_FFFF_FFFF_FFFF
@@ -194,12 +195,15 @@ def by_class_bytes(boxes: Sequence[Array]) -> bytes:
     return b"".join(np.array(len(each), each.dtype).tobytes() + each.tobytes() for each in boxes)
 
 
-def box_table(result: Sequence[Any]) -> Array:
-    """Return boxes per class as one array (n, 6): class, y_min, x_min, y_max, x_max, score.
+def box_table(result: Any) -> Array:
+    """Return boxes per class, or with masks, as one array (n, 6): class, y_min, x_min, y_max, x_max, score.
 
     A batch gives (n, 7), with the frame in front.
     """
-    if result and isinstance(result[0], list):
+    if isinstance(result, MaskedDetections):
+        names = ("class_id", "y_min", "x_min", "y_max", "x_max", "score")
+        return np.column_stack([result.records[name].astype(np.float32) for name in names])
+    if result and isinstance(result[0], list | MaskedDetections):
         tables = [box_table(frame) for frame in result]
         frames = np.repeat(np.arange(len(tables), dtype=np.float32), [len(table) for table in tables])
         return np.column_stack([frames, np.concatenate(tables)])

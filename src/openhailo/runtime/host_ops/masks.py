@@ -28,7 +28,7 @@ class _Axis:
     """
 
     def __init__(self, cells: int, pixels: int) -> None:
-        # GUESS: weights are made to sum up to one where a triangle meets cells unevenly (only when pixels average cells).
+        # GUESS: where pixels average cells, and a triangle meets them unevenly, weights are made to sum up to one.
         scale = cells / pixels
         reach = max(scale, 1.0)
         centre = (np.arange(pixels) + 0.5) * scale - 0.5
