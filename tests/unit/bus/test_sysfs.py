@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from openhailo.bus import sysfs
 from openhailo.bus.sysfs import is_address, list_functions
 
 RESOURCE = """0x0000000600000000 0x0000000600003fff 0x000000000014220c
@@ -69,3 +70,32 @@ def test_no_pci_at_all(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_addresses(text: str, valid: bool) -> None:
     assert is_address(text) is valid
+
+
+# --- what VFIO asks --------------------------------------------------------------------------------------------------
+
+
+def test_functions_by_address_groups_and_windows(tmp_path):
+    devices, group = tmp_path / "bus/pci/devices", tmp_path / "kernel/iommu_groups/9"
+    resources = {
+        "0000:00:1c.0": "0x0 0x0 0x0\n" * 7 + "0xe000 0xefff 0x101\n0xfe000000 0xfe0fffff 0x200\n",
+        "0000:01:00.0": "0xfe000000 0xfe003fff 0x14220c\nnonsense\n0x5 0x4 0x200\n",
+        "0000:02:00.0": "",
+    }
+    for address, text in resources.items():
+        (devices / address).mkdir(parents=True)
+        (devices / address / "vendor").write_text("0x8086\n")
+        (devices / address / "resource").write_text(text)
+        if not address.startswith("0000:02"):
+            (group / "devices").mkdir(parents=True, exist_ok=True)
+            (group / "devices" / address).symlink_to(devices / address)
+            (devices / address / "iommu_group").symlink_to(group)
+    found = sysfs.find_function("0000:01:00.0", tmp_path)
+    assert found is not None and (found.vendor_id, found.iommu_group) == (0x8086, 9)
+    assert [member.address for member in sysfs.group_members(found, tmp_path)] == ["0000:00:1c.0", "0000:01:00.0"]
+    alone = sysfs.find_function("0000:02:00.0", tmp_path)
+    assert alone is not None and sysfs.group_members(alone, tmp_path) == []
+    assert sysfs.find_function("0000:03:00.0", tmp_path) is None
+    assert sysfs.find_function("../devices", tmp_path) is None
+    assert sysfs.memory_windows(tmp_path) == [(0xFE000000, 0x100000), (0xFE000000, 0x4000)]
+    assert sysfs.memory_windows(tmp_path / "none") == []
