@@ -72,6 +72,9 @@ def command(
     context_bytes: Annotated[
         int | None, typer.Option("--context-bytes", help="Room for the program of one context.")
     ] = None,
+    ddr_above: Annotated[
+        int | None, typer.Option("--ddr-above", help="Buffer activations above so many bytes in host memory.")
+    ] = None,
     nms: NmsOption = None,
     classes: ClassesOption = None,
     score_threshold: ScoreOption = None,

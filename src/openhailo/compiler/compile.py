@@ -70,7 +70,14 @@ def compile_model(
     lowered = lower(source, network, calibration, options)
     streams, host_ops = attach(lowered.host, network, allocate_streams(network, lowered))
     quantized = lowered.device.model
-    split = plan_contexts(network, quantized, streams, contexts=options.contexts, context_bytes=options.context_bytes)
+    split = plan_contexts(
+        network,
+        quantized,
+        streams,
+        contexts=options.contexts,
+        context_bytes=options.context_bytes,
+        ddr_above=options.ddr_above,
+    )
     plans = split.plans if split else ()
     program = b"" if plans else build_program(serialize(quantized), streams)
     data = write(build_hef(network, program, streams, arch=options.arch, contexts=plans, host_ops=host_ops))

@@ -95,7 +95,9 @@ def build_hef(
     metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1)
     core_op = hm.CoreOp(
         metadata=metadata,
-        contexts=tuple(_loading_context(network, number, plan) for number, plan in enumerate(contexts))
+        contexts=tuple(
+            _loading_context(network, number, plan, alone=len(contexts) == 1) for number, plan in enumerate(contexts)
+        )
         or (_context(network, streams),),
         preliminary=() if contexts else _load_program(program),
         networks_names=(network,),
@@ -182,12 +184,15 @@ def _context(network: str, streams: Sequence[Stream]) -> hm.Context:
     )
 
 
-def _loading_context(network: str, number: int, plan: ContextPlan) -> hm.Context:
-    """Return a context that loads its program, lets its inputs in and waits until its outputs are written."""
+def _loading_context(network: str, number: int, plan: ContextPlan, *, alone: bool) -> hm.Context:
+    """Return a context that loads its program, lets its inputs in and waits until its outputs are written.
+
+    ``alone``: frames flow on and on, so there is nothing to wait for.
+    """
     sent = tuple(
         hm.Operation(TriggerAllDataWasSent(shmifo_index=stream.index))
         for stream in plan.streams
-        if not stream.is_input and not stream.ddr_rows
+        if not stream.is_input and not stream.ddr_rows and not alone
     )
     context = _context(network, plan.streams)
     return replace(context, index=number, operations=(*_load_program(plan.program), *context.operations, *sent))

@@ -77,6 +77,7 @@ class Options:
         max_frames: most calibration frames.
         contexts: loads of the chip that the network is split into; 0: as few as have room.
         context_bytes: room for the program of one context; by default what a descriptor list can bring.
+        ddr_above: activations of more bytes, where most are alive in a context, are buffered in host memory.
         nms: boxes that the host finds behind the chip.
         softmax: outputs whose softmax the host does ("all": every one).
         argmax: outputs of which the host gives the largest feature's index.
@@ -100,6 +101,7 @@ class Options:
     max_frames: int = MAX_FRAMES
     contexts: int = 0
     context_bytes: int | None = None
+    ddr_above: int | None = None
     nms: Nms | None = None
     softmax: Sequence[str] = ()
     argmax: Sequence[str] = ()
@@ -111,6 +113,8 @@ class Options:
             raise InputError(what="fit", detail=f"{self.fit!r} is neither 'letterbox' nor 'stretch'")
         if self.contexts < 0 or (self.context_bytes is not None and self.context_bytes < 1):
             raise InputError(what="contexts", detail=f"{self.contexts} of {self.context_bytes} bytes make no sense")
+        if self.ddr_above is not None and self.ddr_above < 0:
+            raise InputError(what="ddr_above", detail=f"{self.ddr_above} bytes make no sense")
 
     def normalization(self, model: onnx.ModelProto) -> Normalization | None:
         """Return what was asked for, else what the model's metadata says, else None."""

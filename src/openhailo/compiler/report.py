@@ -59,7 +59,7 @@ class Report:
     """Everything worth knowing about a compilation.
 
     ``contexts`` has an entry for each context of a network that was split: nodes, bytes of its program, inputs and
-    outputs, and what it reads and writes of tensors in host memory, name to bytes of a frame.
+    outputs, and what it reads and writes of tensors in host memory, or buffers there, name to bytes of a frame.
     """
 
     network: str
@@ -249,9 +249,9 @@ def _output_table(report: Report) -> Any:
 def _context_table(report: Report) -> Any:
     from rich.table import Table
 
-    table = Table("context", "nodes", "program", "inputs", "outputs", "reads", "writes", title="contexts")
+    table = Table("context", "nodes", "program", "inputs", "outputs", "reads", "writes", "buffers", title="contexts")
     for number, context in enumerate(report.contexts):
-        moved = [format_bytes(sum(context[way].values())) for way in ("reads", "writes")]
+        moved = [format_bytes(sum(context[way].values())) for way in ("reads", "writes", "buffers")]
         ends = [", ".join(context[way]) for way in ("inputs", "outputs")]
         table.add_row(str(number), str(context["nodes"]), format_bytes(context["program_bytes"]), *ends, *moved)
     return table

@@ -18,9 +18,10 @@ from openhailo import hef
 from openhailo.compiler import compile_model
 from openhailo.compiler.allocate import Stream
 from openhailo.compiler.contexts.choose import candidates, choose
-from openhailo.compiler.contexts.plan import internal_stream, plan_contexts
+from openhailo.compiler.contexts.plan import plan_contexts
 from openhailo.compiler.contexts.schedule import Tensor, make_schedule
 from openhailo.compiler.contexts.split import Crossing, is_exact, split
+from openhailo.compiler.contexts.streams import code_stream
 from openhailo.errors import DoesNotFit, InputError, ModelInvalid
 from openhailo.hef.enums import Connection, ExtensionType
 from openhailo.twin.core import make_session_options
@@ -222,7 +223,7 @@ def test_the_report_tells_contexts_and_bytes():
 )
 def test_crossing_frames_have_a_framing(size, padded):
     crossing = Crossing("net/t", Tensor("t", 0, (1,), False, TensorProto.UINT8, (size,)), 0, (1,))
-    stream = internal_stream(crossing, 5, is_input=True)
+    stream = code_stream(crossing, 5, is_input=True)
     assert isinstance(stream, Stream)
     assert stream.transfer_bytes == padded
     assert stream.core_bytes_per_buffer * stream.core_buffers_per_frame == padded
@@ -266,11 +267,39 @@ def codes_graph(seed, depth, links, heads, channels):
     contexts=st.integers(1, 5),
     batch_size=st.integers(1, 16),
     count=st.integers(1, 20),
+    ddr_above=st.sampled_from([None, 100, 700]),
 )
-def test_any_graph_any_cut_any_batch(device, seed, depth, links, heads, channels, contexts, batch_size, count):
+def test_any_graph_any_cut_any_batch(
+    device, seed, depth, links, heads, channels, contexts, batch_size, count, ddr_above
+):
     model = codes_graph(seed, depth, sorted(links), heads, channels)
     most = len(candidates(make_schedule(compiled(model).quantized_model))) + 1
-    check_on(device, compiled(model, contexts=min(contexts, most)), count, seed, batch_size=batch_size)
+    made = compiled(model, contexts=min(contexts, most), ddr_above=ddr_above)
+    assert hef.check(hef.read(made.hef_bytes)) == []
+    check_on(device, made, count, seed, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("contexts", [1, 2, 3])
+def test_activations_above_a_limit_are_buffered_in_host_memory(contexts, device):
+    model = compiled(skipping(), contexts=contexts, ddr_above=500)
+    buffered = [context["buffers"] for context in model.report.contexts]
+    assert sum(map(bool, buffered)) >= 1
+    file = hef.read(model.hef_bytes)
+    assert {2, 3} <= {extension.type_index for extension in file.extensions}
+    layers = [layer for c in file.network_groups[0].core_op_for().contexts for layer in c.edge_layers]
+    halves = [layer for layer in layers if layer.connection is Connection.DDR]
+    assert len(halves) == 2 * sum(map(len, buffered))
+    for layer in halves:
+        assert layer.core_bytes_per_buffer == 512
+        assert layer.switch.buffers * 512 >= layer.shape.elements
+    for batch_size in (0, 4):
+        check_on(device, model, 9, batch_size=batch_size)
+
+
+def test_nothing_is_buffered_below_the_limit():
+    assert compiled(skipping(), ddr_above=10**6).hef_bytes == compiled(skipping()).hef_bytes
+    with pytest.raises(InputError, match="ddr_above"):
+        compiled(skipping(), ddr_above=-1)
 
 
 def test_an_input_read_by_two_contexts_is_handed_on():

@@ -9,30 +9,20 @@ from typing import Any, Final
 import onnx
 
 from openhailo._units import align_up
-from openhailo.compiler.allocate import (
-    TRANSFER_ALIGNMENT,
-    Stream,
-    config_pieces,
-    core_counters,
-    program_limit,
-)
-from openhailo.compiler.emit import ContextPlan, build_program
+from openhailo.compiler.allocate import Stream, config_pieces, program_limit
+from openhailo.compiler.emit import ContextPlan
 from openhailo.errors import DoesNotFit, ModelInvalid
-from openhailo.hef.layers import QuantInfo, Shape
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.limits import MAX_CONTEXTS
-from openhailo.spec.program import FormatOrder
 
 from .choose import candidates, choose
 from .schedule import Schedule, make_schedule
-from .split import Crossing, Split, is_exact, split
+from .split import Crossing, Part, Split, is_exact, split
+from .stages import Staged, one_stage, stage
+from .streams import code_stream
 
 #: Every network group has three contexts besides the dynamic ones (context-switch.md 22).
 MOST_CONTEXTS: Final = MAX_CONTEXTS - 3
-#: Frames above this are padded to whole descriptors, which always have a framing (context-switch.md 14).
-SMALL_FRAME_BYTES: Final = 4096
-ROW_BYTES: Final = 512
-CODES: Final = QuantInfo(qp_zp=0.0, qp_scale=1.0, limvals_min=0.0, limvals_max=255.0)
 
 
 @dataclass(frozen=True)
@@ -50,9 +40,10 @@ def plan_contexts(
     *,
     contexts: int = 0,
     context_bytes: int | None = None,
+    ddr_above: int | None = None,
     spec: ChipSpec = CHIP,
 ) -> Contexts | None:
-    """Split ``model`` and lay out the streams of every context; None where one context is all there is.
+    """Split ``model`` and lay out the streams of every context; None where one ordinary context is all there is.
 
     Args:
         network: name of the network.
@@ -60,6 +51,7 @@ def plan_contexts(
         streams: of the boundary.
         contexts: how many; 0 takes as few as have room.
         context_bytes: room for the program of one context; by default what a list of descriptors can bring.
+        ddr_above: most bytes of activations that stay on the chip where most are alive; more wait in host memory.
         spec: the chip.
 
     Raises:
@@ -68,16 +60,42 @@ def plan_contexts(
     if not 0 <= contexts <= MOST_CONTEXTS:
         raise DoesNotFit(resource="contexts", need=contexts, have=MOST_CONTEXTS)
     room = program_limit(spec) if context_bytes is None else min(context_bytes, program_limit(spec))
+    buffers = Buffers(network, ddr_above)
     if contexts == 1 or (not contexts and _program_bytes(model, streams, spec) <= room):
-        return None
+        return _one_context(buffers, model, streams)
     schedule = make_schedule(model)
     places = candidates(schedule, spec)
     counts = (contexts,) if contexts else range(2, min(len(places) + 1, MOST_CONTEXTS) + 1)
     for count in counts:
-        plans = _planned(network, schedule, places, streams, count, room if not contexts or context_bytes else None)
+        limit = room if not contexts or context_bytes else None
+        plans = _planned(buffers, schedule, places, streams, count, limit)
         if plans is not None:
             return plans
     raise DoesNotFit(resource="bytes of a context", need=max(schedule.constant_bytes), have=room)
+
+
+def _one_context(buffers: Buffers, model: onnx.ModelProto, streams: Sequence[Stream]) -> Contexts | None:
+    """Lay out the only context; None without buffers, since its program is then loaded once per activation."""
+    whole = buffers.stage(model, streams, 0) if buffers.above is not None else None
+    if whole is None or not whole.buffered:
+        return None
+    ends = tuple(v.name for v in model.graph.input), tuple(v.name for v in model.graph.output)
+    table = _table((whole,), Split((Part(model, *ends),), ()))
+    return Contexts((ContextPlan(whole.program, whole.streams),), table)
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Which activations wait in host memory: none, or those above a number of bytes."""
+
+    network: str
+    above: int | None
+
+    def stage(self, model: onnx.ModelProto, streams: Sequence[Stream], context: int) -> Staged:
+        """Lay out one context. Raises `DoesNotFit`."""
+        if self.above is None:
+            return one_stage(model, streams)
+        return stage(model, streams, context=context, network=self.network, most_bytes=self.above)
 
 
 def _program_bytes(model: onnx.ModelProto, streams: Sequence[Stream], spec: ChipSpec) -> int:
@@ -87,7 +105,7 @@ def _program_bytes(model: onnx.ModelProto, streams: Sequence[Stream], spec: Chip
 
 
 def _planned(
-    network: str,
+    buffers: Buffers,
     schedule: Schedule,
     places: Sequence[int],
     streams: Sequence[Stream],
@@ -96,32 +114,32 @@ def _planned(
 ) -> Contexts | None:
     """Cut into ``count`` parts; None when their programs have no room after all."""
     try:
-        pieces = _exact_split(network, schedule, list(places), count, room)
+        pieces = _exact_split(buffers.network, schedule, list(places), count, room)
     except DoesNotFit:
         if room is None:
             raise
         return None
-    layouts = [_streams_of(context, pieces, streams) for context in range(count)]
-    programs = [
-        build_program(part.model.SerializeToString(deterministic=True), layout)
-        for part, layout in zip(pieces.parts, layouts, strict=True)
+    staged = [
+        buffers.stage(part.model, _streams_of(context, pieces, streams), context)
+        for context, part in enumerate(pieces.parts)
     ]
-    if room is not None and max(map(len, programs)) > room:
+    if room is not None and max(len(context.program) for context in staged) > room:
         return None
-    for program in programs:
-        config_pieces(len(program))
-    plans = tuple(ContextPlan(*pair) for pair in zip(programs, layouts, strict=True))
-    return Contexts(plans, _table(plans, pieces))
+    for context in staged:
+        config_pieces(len(context.program))
+    plans = tuple(ContextPlan(context.program, context.streams) for context in staged)
+    return Contexts(plans, _table(staged, pieces))
 
 
 def _exact_split(network: str, schedule: Schedule, places: list[int], count: int, room: int | None) -> Split:
     """Return a split that computes the same bits as the whole graph; cuts that change them are not used."""
+    prefix = f"{network}/inter_context"
     while True:
         cuts = choose(schedule, count, places, room)
-        pieces = split(schedule, cuts, network)
+        pieces = split(schedule, cuts, prefix)
         if is_exact(schedule.model, pieces):
             return pieces
-        wrong = [cut for cut in cuts if not is_exact(schedule.model, split(schedule, (cut,), network))]
+        wrong = [cut for cut in cuts if not is_exact(schedule.model, split(schedule, (cut,), prefix))]
         if not wrong:
             raise ModelInvalid(detail=f"no split into {count} contexts gives the bits of the whole; use fewer")
         places = [place for place in places if place not in wrong]
@@ -151,44 +169,24 @@ def _internal_streams(context: int, crossings: Sequence[Crossing], first: int) -
         is_input = context != crossing.writer
         ends = (crossing.writer,) if is_input else crossing.readers
         peers = tuple((end, _numbers(end, crossings, first)[crossing.name]) for end in ends)
-        made.append(replace(internal_stream(crossing, numbers[crossing.name], is_input=is_input), peers=peers))
+        made.append(replace(code_stream(crossing, numbers[crossing.name], is_input=is_input), peers=peers))
     return made
 
 
-def internal_stream(crossing: Crossing, index: int, *, is_input: bool) -> Stream:
-    """Return the stream that carries a crossing tensor: its codes in a row, padded at the end."""
-    size = crossing.tensor.size_bytes
-    alignment = ROW_BYTES if size > SMALL_FRAME_BYTES else TRANSFER_ALIGNMENT
-    padded = Shape(1, 1, align_up(size, alignment))
-    core_bytes, core_buffers = core_counters(padded)
-    return Stream(
-        name=crossing.name,
-        original_name=crossing.tensor.name,
-        is_input=is_input,
-        index=index,
-        order=FormatOrder.NC,
-        format_code=2,
-        shape=Shape(1, 1, size),
-        padded_shape=padded,
-        core_bytes_per_buffer=core_bytes,
-        core_buffers_per_frame=core_buffers,
-        quant=CODES,
-    )
-
-
-def _table(plans: Sequence[ContextPlan], pieces: Split) -> tuple[Mapping[str, Any], ...]:
+def _table(staged: Sequence[Staged], pieces: Split) -> tuple[Mapping[str, Any], ...]:
     """Return what the report says about each context. Bytes are those of one frame."""
     rows = []
-    for plan, part in zip(plans, pieces.parts, strict=True):
-        inner = [stream for stream in plan.streams if stream.peers]
+    for context, part in zip(staged, pieces.parts, strict=True):
+        inner = [stream for stream in context.streams if stream.peers and not stream.ddr_rows]
         rows.append(
             {
                 "nodes": len(part.model.graph.node),
-                "program_bytes": len(plan.program),
+                "program_bytes": len(context.program),
                 "inputs": list(part.inputs),
                 "outputs": list(part.outputs),
                 "reads": {s.original_name: s.transfer_bytes for s in inner if s.is_input},
                 "writes": {s.original_name: s.transfer_bytes for s in inner if not s.is_input},
+                "buffers": {c.tensor.name: c.tensor.size_bytes for c in context.buffered},
             }
         )
     return tuple(rows)

@@ -17,6 +17,7 @@ from openhailo.compiler.ranges import open_session
 from .schedule import Schedule, Tensor
 
 TRIAL_FRAMES = 3
+CODE_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,22 @@ class Split:
     crossings: tuple[Crossing, ...]
 
 
-def split(schedule: Schedule, cuts: Sequence[int], network: str) -> Split:
-    """Cut the graph before the places ``cuts``, ascending; crossing tensors are named after ``network``."""
+def split(schedule: Schedule, cuts: Sequence[int], prefix: str) -> Split:
+    """Cut the graph before the places ``cuts``, ascending; crossing tensors are called ``prefix_0``, ``prefix_1``..."""
     bounds = list(pairwise((0, *cuts, len(schedule.nodes))))
-    crossings = _crossings(schedule, bounds, network)
+    crossings = _crossings(schedule, bounds, prefix)
     parts = tuple(_part(schedule, bound, context, crossings) for context, bound in enumerate(bounds))
     return Split(parts, crossings)
 
 
-def _crossings(schedule: Schedule, bounds: Sequence[tuple[int, int]], network: str) -> tuple[Crossing, ...]:
+def _crossings(schedule: Schedule, bounds: Sequence[tuple[int, int]], prefix: str) -> tuple[Crossing, ...]:
     taken = {value.name for value in (*schedule.model.graph.input, *schedule.model.graph.output)}
     found: list[Crossing] = []
     for tensor in sorted(schedule.tensors.values(), key=lambda tensor: tensor.made):
         writer = next(at for at, (first, end) in enumerate(bounds) if first <= tensor.made < end)
         readers = tuple(at for at, bound in enumerate(bounds) if at > writer and tensor.readers(*bound))
         if readers:
-            name = f"{network}/inter_context_{len(found)}"
+            name = f"{prefix}_{len(found)}"
             while name in taken:
                 name += "_"
             found.append(Crossing(name, tensor, writer, readers))
@@ -136,7 +137,7 @@ def is_exact(whole: onnx.ModelProto, pieces: Split, *, frames: int = TRIAL_FRAME
     sessions = [open_session(part.model) for part in pieces.parts]
     for count in (1, frames) if is_free else (1,):
         feed = {
-            entry.name: rng.integers(0, 256, (count, *entry.shape[1:])).astype(np.uint8)
+            entry.name: rng.integers(0, 256, (count, *entry.shape[1:])).astype(CODE_TYPES[entry.type])
             for entry in session.get_inputs()
         }
         expected = dict(zip(names, session.run(names, feed), strict=True))

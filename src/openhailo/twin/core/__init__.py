@@ -1,5 +1,6 @@
 """The neural core of the twin: programs, and references for networks that it cannot execute."""
 
+from .chain import ChainKernel
 from .kernel import Kernel, StreamPort
 from .neural import PRELIMINARY, NeuralCore
 from .onnx import make_session, make_session_options
@@ -9,6 +10,7 @@ from .reference import FrameInfo, OutputStream, Reference, ReferenceKernel, Refe
 
 __all__ = [
     "PRELIMINARY",
+    "ChainKernel",
     "FrameInfo",
     "IoRecord",
     "Kernel",

@@ -11,9 +11,10 @@ import xxhash
 
 from openhailo.errors import BadProgram
 
+from .chain import ChainKernel
 from .kernel import Kernel
 from .onnx import OnnxKernel
-from .program import Program, parse_program, starts_program
+from .program import Program, parse_programs, starts_program
 from .reference import Reference
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ CCW_BYTES = 8
 
 #: Program kind -> what runs it.
 KERNELS: dict[str, Callable[[Program], Kernel]] = {"onnx": OnnxKernel}
+
+
+def _kernel_of(program: Program) -> Kernel:
+    maker = KERNELS.get(program.kind)
+    if maker is None:
+        raise BadProgram(detail=f"programs of kind {program.kind} are not executed by this release")
+    return maker(program)
 
 
 @dataclass
@@ -119,11 +127,8 @@ class NeuralCore:
         key = xxhash.xxh3_64_intdigest(image)
         kernel = self._kernels.get(key)
         if kernel is None:
-            program = parse_program(self._spec, image)
-            maker = KERNELS.get(program.kind)
-            if maker is None:
-                raise BadProgram(detail=f"programs of kind {program.kind} are not executed by this release")
-            kernel = self._kernels[key] = maker(program)
+            stages = [_kernel_of(program) for program in parse_programs(self._spec, image)]
+            kernel = self._kernels[key] = stages[0] if len(stages) == 1 else ChainKernel(stages)
             while len(self._kernels) > _KEPT_KERNELS:
                 self._kernels.popitem(last=False)
         self._kernels.move_to_end(key)

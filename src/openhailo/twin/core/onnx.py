@@ -20,7 +20,11 @@ from .program import IoRecord, Program
 BATCH_BUDGET_BYTES = 1024 * 1024
 MAX_BATCH = 32
 
-_TENSOR_TYPES: dict[str, np.dtype[Any]] = {"tensor(uint8)": np.dtype(np.uint8), "tensor(uint16)": np.dtype("<u2")}
+_TENSOR_TYPES: dict[str, np.dtype[Any]] = {
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(uint16)": np.dtype("<u2"),
+}
 
 
 def make_session_options() -> Any:

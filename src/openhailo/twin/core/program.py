@@ -17,6 +17,8 @@ Shape = tuple[int, int, int]
 
 #: Most bytes that one frame of one stream may have; far above anything a Hailo-8 network uses.
 MAX_FRAME_BYTES = 256 * 1024 * 1024
+#: Most programs that one context runs in turn.
+MAX_CHAIN = 16
 _ORDERS = {1: "NHWC", 2: "NHCW", 6: "NC"}  # hailo_format_order_t
 _KINDS = {1: "onnx", 2: "snn"}
 
@@ -63,6 +65,32 @@ def starts_program(spec: ChipSpec, image: bytes | bytearray | memoryview) -> boo
     """Tell whether ``image`` begins as a program does; anything else was compiled for silicon."""
     magic = spec.program.magic
     return bytes(image[: len(magic)]) == magic
+
+
+def parse_programs(spec: ChipSpec, image: bytes | bytearray | memoryview) -> tuple[Program, ...]:
+    """Parse images that follow each other, each beginning where the one before ends. Raises `BadProgram`."""
+    programs: list[Program] = []
+    rest = memoryview(image)
+    while not programs or starts_program(spec, rest):
+        if len(programs) == MAX_CHAIN:
+            raise BadProgram(detail=f"more than {MAX_CHAIN} programs in one context")
+        end = _image_end(spec, rest)
+        # What follows an image and does not begin as one is not skipped but refused.
+        last = not starts_program(spec, rest[end:])
+        programs.append(parse_program(spec, rest if last else rest[:end]))
+        if last:
+            break
+        rest = rest[end:]
+    return tuple(programs)
+
+
+def _image_end(spec: ChipSpec, image: memoryview) -> int:
+    """Return where an image says that it ends, its zeros included; all there is when that makes no sense."""
+    if len(image) < spec.program_header.size:
+        return len(image)
+    header = spec.program_header.unpack(image)
+    size = spec.program_header.size + int(header["io_count"]) * spec.io_record.size + int(header["payload_size"])
+    return min(-(-size // spec.program.alignment) * spec.program.alignment, len(image))
 
 
 def parse_program(spec: ChipSpec, image: bytes | bytearray | memoryview) -> Program:

@@ -295,9 +295,10 @@ def activate_cache_output(run: Run, fields: Fields) -> None:
 
 
 def activate_ddr(run: Run, fields: Fields) -> None:
-    """10, 11: a row buffer in host memory; rows stay inside the virtual core, no host can see them."""
+    """10, 11: a row buffer in host memory, between the programs of a context that runs several."""
     writer = fields.get("connected_d2h_packed_vdma_channel_id")
     _open_internal(run, fields, is_input=writer is not None)
+    run.ddr_streams[_index(run, fields)] = fields["stream_index"]
     if writer is None and not fields["buffered_rows_count"]:
         raise Refused(_CS + "INVALID_BUFFERS_PER_FRAME_VALUE")
     if writer is not None:
@@ -330,6 +331,7 @@ def _close_internal(run: Run, channel: int) -> None:
         raise Refused(_CS + "INVALID_CHANNEL_INDEX")
     run.parts.board.vdma.close_channel(channel)
     run.internals.pop(channel, None)
+    run.ddr_streams.pop(channel, None)
     run.unbind(channel)
 
 

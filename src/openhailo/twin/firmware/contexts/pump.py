@@ -6,7 +6,7 @@ a frame costs a pull, a share of one `compute`, and a push.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from openhailo.errors import BadProgram
 from openhailo.twin.board import Board, ChannelFault
-from openhailo.twin.core import Kernel
+from openhailo.twin.core import ChainKernel, Kernel
 from openhailo.twin.firmware.refusal import Refused
 
 #: Statuses of event 12 for what goes wrong while frames flow.
@@ -23,6 +23,7 @@ WRONG_SIZE = "CONTEXT_SWITCH_STATUS_INVALID_BYTES_PER_BUFFER_VALUE"
 # GUESS: which status silicon reports when a kernel never finishes or the core was configured with nonsense.
 NEVER_DONE = "CONTEXT_SWITCH_STATUS_TIMEOUT_LCU"
 BAD_CONFIG = "CONTEXT_SWITCH_STATUS_TIMEOUT_CONFIG_DONE"
+BUFFER_TOO_SMALL = "DDR_BUFFER_STATUS_OVERFLOW_IN_DESCRIPTORS_PER_BATCH"
 CHANNEL_FAILED = "VDMA_SERVICE_STATUS_DESCRIPTOR_COUNT_INDICATE_NOT_ALL_DATA_WAS_TRANSFERRED"
 
 
@@ -37,6 +38,27 @@ class Port:
     frame_bytes: int
     page_size: int
     is_boundary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DdrPort:
+    """One half of a buffer in host memory: the stream of the core, its channel, the other half's, and what fits."""
+
+    stream_index: int
+    channel: int
+    peer: int
+    room_bytes: int
+
+
+class _Buffer:
+    """A buffer between two stages of a kernel: rows of frames out of one, into a later one."""
+
+    __slots__ = ("reader", "source", "stage", "target", "writer")
+
+    def __init__(self, stage: int, writer: int, reader: int, source: memoryview, target: memoryview, size: int) -> None:
+        self.stage, self.writer, self.reader = stage, writer, reader
+        self.source = np.frombuffer(source, np.uint8).reshape(-1, size)
+        self.target = np.frombuffer(target, np.uint8).reshape(-1, size)
 
 
 class _Lane:
@@ -77,9 +99,16 @@ class Flow:
     """
 
     def __init__(
-        self, inputs: Sequence[Port], outputs: Sequence[Port], load: Callable[[], Kernel] | None, image: bytes | None
+        self,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        load: Callable[[], Kernel] | None,
+        image: bytes | None,
+        ddr: Sequence[DdrPort] = (),
     ) -> None:
         self.inputs, self.outputs, self.load, self.image = tuple(inputs), tuple(outputs), load, image
+        self.ddr = {port.stream_index: port for port in ddr}
+        self.buffers: list[_Buffer] = []
         self.allowance: int | None = 0
         self.kernel: Kernel | None = None
         self.taken = 0
@@ -91,17 +120,44 @@ class Flow:
 
     def bind(self, kernel: Kernel) -> None:
         """Connect the kernel's streams to the ports. Raises `Refused`: a stream without a port, or another size."""
+        between = self.ddr if isinstance(kernel, ChainKernel) else {}
         self.lanes_in = [
             _Lane(_find(self.inputs, p.stream_index, p.frame_bytes), i, kernel.input_view(i, kernel.max_batch))
             for i, p in enumerate(kernel.inputs)
+            if p.stream_index not in between
         ]
         self.lanes_out = [
             _Lane(_find(self.outputs, p.stream_index, p.frame_bytes), i, kernel.output_view(i, kernel.max_batch))
             for i, p in enumerate(kernel.outputs)
+            if p.stream_index not in between
         ]
+        if isinstance(kernel, ChainKernel):
+            self.buffers = list(self._between(kernel))
         if len(self.lanes_in) != len(self.inputs) or len(self.lanes_out) != len(self.outputs):
             raise Refused(UNMAPPED)
         self.kernel = kernel
+
+    def _between(self, kernel: ChainKernel) -> Iterator[_Buffer]:
+        """Yield the buffers between stages. Raises `Refused`: a half without the other, or one that comes too late."""
+        readers = {
+            self.ddr[p.stream_index].channel: i for i, p in enumerate(kernel.inputs) if p.stream_index in self.ddr
+        }
+        for out, port in enumerate(kernel.outputs):
+            writer = self.ddr.get(port.stream_index)
+            if writer is None:
+                continue
+            entry = readers.pop(writer.peer, None)
+            if entry is None or kernel.input_places[entry].stage <= kernel.output_places[out].stage:
+                raise Refused(UNMAPPED)
+            if kernel.inputs[entry].frame_bytes != port.frame_bytes:
+                raise Refused(WRONG_SIZE)
+            if port.frame_bytes > writer.room_bytes:
+                # Silicon passes rows on as they come; here a stage ends before the next begins.
+                raise Refused(BUFFER_TOO_SMALL)
+            views = kernel.output_view(out, kernel.max_batch), kernel.input_view(entry, kernel.max_batch)
+            yield _Buffer(kernel.output_places[out].stage, writer.channel, writer.peer, *views, port.frame_bytes)
+        if readers:
+            raise Refused(UNMAPPED)
 
     def delivered(self, channel: int) -> int:
         """Return how many frames went out on ``channel`` since the context opened."""
@@ -138,6 +194,7 @@ class Pump:
         self._frame_ns: int = board.config.options.get("frame_ns", 0)
         self._busy = False
         self._job: tuple[Flow, Kernel, int] | None = None
+        self._stage = 0
         self._pulled_ns = 0
         self.latency_ns = 0
         self.frames_computed = 0
@@ -234,10 +291,39 @@ class Pump:
         assert self._job is not None, "a computation has a job"
         _, kernel, frames = self._job
         try:
-            kernel.compute(frames)
+            if self._stage:
+                assert isinstance(kernel, ChainKernel), "others have one stage"
+                kernel.compute_stage(self._stage, frames)
+            else:
+                kernel.compute(frames)
         except BadProgram as error:
             return error
         return None
+
+    def _buffer_rows(self, flow: Flow, frames: int) -> None:
+        """Move what the stage that ran has for later ones: through host memory, a frame of each buffer at a time."""
+        for buffer in flow.buffers:
+            if buffer.stage == self._stage:
+                for frame in range(frames):
+                    row = slice(frame, frame + 1)
+                    moved = self._vdma_push_frames(buffer.writer, buffer.source[row])
+                    if not moved or not self._vdma_pull(buffer.reader, buffer.target[row]):
+                        raise ChannelFault(channel=buffer.writer, code=0, reason="a buffer holds less than a frame")
+
+    def _next_stage(self, flow: Flow, kernel: Kernel, frames: int) -> bool:
+        """Begin the next stage of a chain; False when the frames are through."""
+        if not isinstance(kernel, ChainKernel) or self._stage == len(kernel.stages) - 1:
+            self._stage = 0
+            return False
+        try:
+            self._buffer_rows(flow, frames)
+        except ChannelFault as fault:
+            self._stage = 0
+            self._failed(CHANNEL_FAILED, str(fault))
+            return True
+        self._stage += 1
+        self._start(self._compute, self._computed)
+        return True
 
     def _pace(self, error: object) -> None:
         """Hold a result back until a core of the chosen speed would have it."""
@@ -250,10 +336,14 @@ class Pump:
         flow, kernel, frames = self._job
         self._busy = False
         if flow is not self.flow:
+            self._stage = 0
             self.advance()
             return
         if error is not None:
+            self._stage = 0
             self._failed(NEVER_DONE, str(error))
+            return
+        if self._next_stage(flow, kernel, frames):
             return
         self.latency_ns = self._board.clock.now_ns() - self._pulled_ns
         flow.computed += frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from openhailo.twin.firmware.parts import Parts
 from openhailo.twin.firmware.refusal import Refused
 
 from .lists import ListFault
-from .pump import Flow, Port, Pump
+from .pump import DdrPort, Flow, Port, Pump
 from .store import DYNAMIC, Application, Context
 
 _CS = "CONTEXT_SWITCH_STATUS_"
@@ -35,7 +35,8 @@ class Run:
     ``lcus`` maps (cluster, controller) to (kernel done address, count).
 
     ``ports`` are the streams that the present context has activated, by (is input, stream index); ``boundaries`` the
-    channels opened by ACTIVATION, ``internals`` the device-managed ones that are open.
+    channels opened by ACTIVATION, ``internals`` the device-managed ones that are open; ``ddr_streams`` maps channels of
+    row buffers to their streams.
     """
 
     parts: Parts
@@ -54,6 +55,7 @@ class Run:
     sequencers: set[int] = field(default_factory=set)
     nms: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ddr_pairs: list[Mapping[str, Any]] = field(default_factory=list)
+    ddr_streams: dict[int, int] = field(default_factory=dict)
     is_ddr_running: bool = False
     registers: dict[int, int] = field(default_factory=dict)
     caches: int = 0
@@ -122,6 +124,8 @@ class Run:
         self.is_credited = False
         if self.application.is_multi_context or context.kind != DYNAMIC:
             self.ports = {}
+            # The buffers of a context are closed at its end, and the next one begins with an idle task (10.4).
+            self.ddr_pairs, self.is_ddr_running = [], False
 
     def bind(self, port: Port) -> None:
         """A stream was activated."""
@@ -158,12 +162,23 @@ class Run:
         outputs = [port for port in self.ports.values() if not port.is_input]
         image = self.core.image(self.key)
         flow = self.pump.flow
+        ddr = list(self._ddr_ports())
         same = flow is not None and (flow.inputs, flow.outputs) == (tuple(inputs), tuple(outputs))
         if flow is not None and same and flow.image == image and (self.is_credited or self._streams_on()):
             return flow
-        flow = Flow(inputs, outputs, self._loader(inputs, outputs, image), image)
+        flow = Flow(inputs, outputs, self._loader(inputs, outputs, image), image, ddr)
         self.pump.open(flow)
         return flow
+
+    def _ddr_ports(self) -> Iterator[DdrPort]:
+        """Yield both halves of every pair that the credit task runs."""
+        for pair in self.ddr_pairs if self.is_ddr_running else ():
+            reader, writer = (self.channel(pair[f"{way}_packed_vdma_channel_id"]) for way in ("h2d", "d2h"))
+            if reader in self.ddr_streams and writer in self.ddr_streams:
+                ring = self.internals[writer]
+                room = (ring["total_desc_count"] - 1) * ring["desc_page_size"]
+                yield DdrPort(self.ddr_streams[writer], writer, reader, room)
+                yield DdrPort(self.ddr_streams[reader], reader, writer, room)
 
     def _streams_on(self) -> bool:
         """Single-context networks activate their streams twice when the preliminary context runs them already."""
