@@ -319,3 +319,16 @@ RELEASES: Mapping[str, Release] = {
 
 #: Requests to find out the release: the first is answered by 4.18 and later, the second by 4.17 (driver.md 7.2).
 VERSION_PROBES: tuple[Ioctl, Ioctl] = (_D["QUERY_DRIVER_INFO"], _A["QUERY_DRIVER_INFO"])
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """The whole interface as a client reads it: releases by name, requests that ask for the version, common numbers."""
+
+    releases: Mapping[str, Release]
+    probes: tuple[Ioctl, ...]
+    rules: IoctlRules
+
+
+#: What is known of the kernel driver; tests bend copies of it.
+KERNEL = KernelSpec(RELEASES, VERSION_PROBES, IoctlRules())

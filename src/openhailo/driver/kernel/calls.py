@@ -10,7 +10,7 @@ from typing import Any
 from openhailo.bus.chardev import driver_error, retry_interrupted
 from openhailo.bus.protocols import DeviceFile
 from openhailo.errors import DeviceLost, OpenHailoError, VersionUnsupported
-from openhailo.spec.ioctl import RELEASES, VERSION_PROBES, Ioctl, Release
+from openhailo.spec.ioctl import KERNEL, Ioctl, IoctlRules, KernelSpec, Release
 from openhailo.spec.layout import SCALARS, Member
 
 Version = tuple[int, int, int]
@@ -19,8 +19,8 @@ Version = tuple[int, int, int]
 class Calls:
     """The requests of one release over one open of the node. Safe for several threads."""
 
-    def __init__(self, file: DeviceFile, release: Release) -> None:
-        self.file, self.release = file, release
+    def __init__(self, file: DeviceFile, release: Release, rules: IoctlRules = KERNEL.rules) -> None:
+        self.file, self.release, self.rules = file, release, rules
 
     def raw(self, name: str, argument: bytearray) -> int:
         """Make request ``name`` with ``argument``, again if a signal interrupts it. Raises ``OSError``, `Cancelled`."""
@@ -62,26 +62,26 @@ def codec(members: Sequence[Member]) -> struct.Struct:
     return struct.Struct("<" + "".join(SCALARS[str(member.type)][0][1] for member in members))
 
 
-def read_version(file: DeviceFile) -> Version:
+def read_version(file: DeviceFile, kernel: KernelSpec = KERNEL) -> Version:
     """Ask for the driver's version: releases from 4.18 know the first number, 4.17 the second (driver.md 7.2).
 
     Raises `VersionUnsupported` when neither is known, `DeviceError`.
     """
-    for probe in VERSION_PROBES:
+    for probe in kernel.probes:
         version = _try_probe(file, probe)
         if version is not None:
             return version
     raise VersionUnsupported(component="the kernel driver of", version=file.name, supported=_supported())
 
 
-def find_release(version: Version, *, allow_unknown: bool = False) -> Release:
+def find_release(version: Version, *, allow_unknown: bool = False, kernel: KernelSpec = KERNEL) -> Release:
     """Return the tables for ``version``; for an unknown one those of the nearest older release, if that is allowed.
 
     Drivers from 5.0 on are refused always: their interface has 40 channels, and they do not drive this chip any more
     (driver.md 1.1, 7.6). Raises `VersionUnsupported`.
     """
     text = ".".join(map(str, version))
-    known = RELEASES.get(text)
+    known = kernel.releases.get(text)
     if known is not None:
         return known
     if version >= (5, 0, 0):
@@ -90,7 +90,7 @@ def find_release(version: Version, *, allow_unknown: bool = False) -> Release:
             version=f"{text} (drivers from 5.0 on are for other chips)",
             supported="hailo_pci 4.23.0 for a Hailo-8 or Hailo-8L",
         )
-    older = [release for release in RELEASES.values() if release.version <= version]
+    older = [release for release in kernel.releases.values() if release.version <= version]
     if not allow_unknown or not older:
         hint = ", or try it at your own risk with allow_unknown_driver=True (--allow-unknown-driver)" if older else ""
         raise VersionUnsupported(component="kernel driver", version=text, supported=_supported() + hint)
@@ -110,5 +110,5 @@ def _try_probe(file: DeviceFile, probe: Ioctl) -> Version | None:
 
 
 def _supported() -> str:
-    names = list(RELEASES)
+    names = list(KERNEL.releases)
     return f"hailo_pci {names[0]} to {names[-1]}"

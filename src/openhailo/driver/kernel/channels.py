@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from openhailo.bus.protocols import DmaDirection
 from openhailo.driver.link import BufferRange, ChannelError, ChannelEvent
 from openhailo.errors import InputError, OpenHailoError, QueueFull, StateError
-from openhailo.spec.ioctl import BufferType, IoctlRules
+from openhailo.spec.ioctl import BufferType
 
 from .calls import Calls, codec
 from .lists import KernelDescriptorList
@@ -73,7 +73,7 @@ class KernelChannel:
         self.from_device = index >= spec.vdma.host_to_device_channels
         self._direction = DmaDirection.FROM_DEVICE if self.from_device else DmaDirection.TO_DEVICE
         self._behaviour, self._format = calls.release.behaviour, LaunchFormat(calls)
-        self._max_transfers = IoctlRules().max_transfers_in_flight
+        self._max_transfers = calls.rules.max_transfers_in_flight
         self._lock = threading.Lock()
         self._argument = bytearray(self._format.size)
         self._plans: dict[int, _Plan] = {}

@@ -27,7 +27,6 @@ from openhailo.driver.state import LinkState, StateMachine
 from openhailo.errors import BootFailed, DeviceBusy, DeviceError, DeviceTimeout, InputError, StateError
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import ResetType
-from openhailo.spec.ioctl import IoctlRules
 
 from .calls import Calls, find_release, read_version
 from .channels import KernelChannel
@@ -56,9 +55,10 @@ class KernelLink:
         self._open, self._owned = True, False
         self.states.move(LinkState.LOADING)
         try:
-            version = read_version(file)
-            release = find_release(version, allow_unknown=self.options.allow_unknown_driver)
-            self._calls = Calls(file, release)
+            kernel = self.options.kernel
+            version = read_version(file, kernel)
+            release = find_release(version, allow_unknown=self.options.allow_unknown_driver, kernel=kernel)
+            self._calls = Calls(file, release, kernel.rules)
             properties = self._calls.call("QUERY_DEVICE_PROPERTIES")
             page = self._page_size(properties["desc_max_page_size"])
             if self.options.exclusive:
@@ -194,7 +194,7 @@ class KernelLink:
         limit = ring if limit_bytes is None else min(limit_bytes, ring)
         data = b""
         while len(data) < limit:
-            want = min(limit - len(data), IoctlRules().max_log_read_bytes)
+            want = min(limit - len(data), self._calls.rules.max_log_read_bytes)
             got = self._calls.call("READ_LOG", cpu_id=cpu, buffer_size=want)
             data += got["buffer"][: min(got["read_bytes"], want)]
             if got["read_bytes"] < want:

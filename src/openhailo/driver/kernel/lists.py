@@ -77,7 +77,8 @@ class KernelDescriptorList:
             return int(made["returned"])
         total = 0
         for index in range(batch_size):
-            at = {"buffer_offset": offset + index * used * self.page_size, "starting_desc": starting_desc + total}
+            start = (starting_desc + total) % self.count
+            at = {"buffer_offset": offset + index * used * self.page_size, "starting_desc": start}
             domain = last_domain if index == batch_size - 1 else 0
             total += self._program_one(fields | at, bind, domain, size_bytes)
         return total

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from openhailo.bus.chardev import driver_error, not_running
 from openhailo.driver.link import CPU_CORE
 from openhailo.errors import DeviceLost, DeviceTimeout, InputError, MalformedReply, OpenHailoError, SequenceMismatch
-from openhailo.spec.ioctl import CpuId, IoctlRules
+from openhailo.spec.ioctl import CpuId
 
 from .calls import Calls
 
@@ -29,7 +29,7 @@ class KernelMailbox:
     def __init__(self, calls: Calls, spec: ChipSpec, clock: Callable[[], float]) -> None:
         self._calls, self._clock = calls, clock
         self._request_header, self._response_header = spec.request_header, spec.response_header
-        self._limit = IoctlRules().max_control_bytes
+        self._limit = calls.rules.max_control_bytes
         self._lock = threading.Lock()
         #: An answer to a request that was given up may still come.
         self._late_answer_possible = False

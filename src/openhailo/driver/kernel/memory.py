@@ -12,7 +12,7 @@ import numpy as np
 from openhailo._units import align_up
 from openhailo.bus.protocols import DmaDirection
 from openhailo.errors import DmaMapError, InputError, OpenHailoError
-from openhailo.spec.ioctl import AllocationMode, BufferType, IoctlRules, SyncType
+from openhailo.spec.ioctl import AllocationMode, BufferType, SyncType
 
 from .calls import Calls
 
@@ -86,7 +86,7 @@ class KernelMemory:
         self._lock = threading.Lock()
         self._live: dict[int, Any] = {}
         self._waiting: list[KernelBuffer] = []
-        self._none = IoctlRules().no_allocated_buffer
+        self._none = calls.rules.no_allocated_buffer
 
     def alloc(self, size_bytes: int, direction: DmaDirection) -> KernelBuffer:
         """Allocate zeroed, page-aligned memory and map it. Raises `DmaMapError`, `InputError`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from openhailo.driver.link import ChannelError, ChannelEvent
 from openhailo.errors import DeviceBusy, DeviceError, OpenHailoError
+from openhailo.spec.ioctl import KERNEL, KernelSpec
 
 from .calls import Calls
 from .channels import KernelChannel
@@ -37,7 +38,7 @@ class KernelOptions:
     ``exclusive``: own the board from the start, so that others who ask are told and the driver tells the firmware when
     we leave; without it the board is claimed when memory or channels are first used. ``measure_timestamps``: have the
     driver note when interrupts come (`KernelLink.read_timestamps`). ``clock`` and ``pause`` are seconds, and ``rest``
-    waits for what the link's threads bring (`Inbox`): for tests.
+    waits for what the link's threads bring (`Inbox`); ``kernel`` is what is known of the driver: for tests.
     """
 
     allow_unknown_driver: bool = False
@@ -46,6 +47,7 @@ class KernelOptions:
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     rest: Rest = rest_in_real_time
+    kernel: KernelSpec = KERNEL
 
 
 class Resources:

@@ -27,6 +27,7 @@ MODULES = (
     "kernel_board",
     "kernel_memory",
     "kernel_channels",
+    "kernel_link",
 )
 
 

@@ -348,7 +348,13 @@ def suspended_opens_are_invalid(rig: Rig) -> None:
     expect_errno("a request", errno.EINVAL, node.version)
     expect_errno("a mapping", errno.EINVAL, partial(node.file.mmap, 4096, 4096))
     node.file.close()
-    expect("opcode after opening again", node_of(rig).control(_IDENTIFY, 0)[32:36], bytes(4))
+    again = node_of(rig)
+    expect("opcode after opening again", again.control(_IDENTIFY, 0)[32:36], bytes(4))
+    again.mark()
+    if again.release < "4.19":  # interrupts go off before the firmware is told, so its answer never comes
+        expect_errno("suspending a board in use", errno.ETIMEDOUT, driver.suspend)
+    else:
+        driver.suspend()
 
 
 @check("kernel_driver", needs=_STATE, about=["enable_mask", "IMASK_HOST"])

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .driver import VirtualKernelDriver
 
 SOC_TYPE = ord("s")
-#: Requests that the client's waiting threads make, and the one that ends them.
-WAITS = ("VDMA_INTERRUPTS_WAIT", "READ_NOTIFICATION", "DISABLE_NOTIFICATION")
 
 
 class VirtualDeviceFile:
@@ -55,8 +53,8 @@ class VirtualDeviceFile:
         """Carry out one request on ``argument``; returns what the driver returns, raises `OSError` with its errno."""
         driver = self.driver
         call = driver.abi.calls.get(request)
-        if driver.settle is not None and (call is None or call.name not in WAITS):
-            driver.settle()
+        if driver.settle is not None and call is not None and call.name == "FW_CONTROL":
+            driver.settle()  # what the firmware tells meanwhile must not overwrite what nobody read yet
         with driver.loop.lock:
             self._check_open()
             if call is None:
