@@ -18,6 +18,7 @@ PACKAGES = (
     *("dkms", "kmod", "udev", "passwd", "base-files", "base-passwd", "bash", "coreutils", "findutils", "sed", "grep"),
     *("mawk", "gzip", "dash", "util-linux", "diffutils", "libc-bin", "linux-headers-cloud-amd64"),
 )
+_NEEDED_BYTES = 1 << 30
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "random": (1, 8), "urandom": (1, 9)}
 
 
@@ -27,6 +28,8 @@ def build_root(target: Path) -> str:
         raise RigMissing("only root can enter another root")
     if os.uname().machine != "x86_64":
         raise RigMissing("the packages are for amd64")
+    if shutil.disk_usage(target.parent).free < _NEEDED_BYTES:
+        raise RigMissing(f"{target.parent} has less than {_NEEDED_BYTES >> 20} MiB left")
     archives = _archives()
     target.mkdir()
     for archive in archives:

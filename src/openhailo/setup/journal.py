@@ -103,7 +103,7 @@ def _load(tree: Tree) -> list[dict[str, Any]]:
 
 
 def _is_sound(record: Any) -> bool:
-    if not isinstance(record, dict) or record.get("kind") not in _KEYS:
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str) or record["kind"] not in _KEYS:
         return False
     if not all(isinstance(record.get(key), kind) for key, kind in _KEYS[record["kind"]].items()):
         return False
@@ -141,18 +141,20 @@ def describe_undo(journal: Journal) -> list[str]:
 def undo_journal(tree: Tree, runner: Runner) -> Iterator[Undone]:
     """Take everything back, last first, and yield what became of it; what cannot be taken back does not stop the rest.
 
-    A file that was changed since is left as it is. Raises `InputError` for a journal that cannot be trusted.
+    A file that was changed since is left as it is. Raises `InputError` for a journal that cannot be trusted,
+    `DeviceBusy` while another run works.
     """
-    journal = Journal(tree)
-    while journal.records:
-        record = journal.records[-1]
-        problem = _undo(tree, runner, record)
-        if record.get("argv") != []:
-            yield Undone(_words(record), problem)
-        journal.forget()
-    # A power cut may have come between the folder and the first record.
-    with contextlib.suppress(OSError):
-        tree.locate(tree.folder_of(JOURNAL)).rmdir()
+    with tree.locked():
+        journal = Journal(tree)
+        while journal.records:
+            record = journal.records[-1]
+            problem = _undo(tree, runner, record)
+            journal.forget()
+            if record.get("argv") != []:
+                yield Undone(_words(record), problem)
+        # A power cut may have come between the folder and the first record.
+        with contextlib.suppress(OSError):
+            tree.locate(tree.folder_of(JOURNAL)).rmdir()
 
 
 def _undo(tree: Tree, runner: Runner, record: dict[str, Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from openhailo.errors import InputError
+from openhailo.errors import DeviceBusy, InputError
 
 #: Files under /proc, /sys and /etc that matter here are far smaller.
 _READ_LIMIT_BYTES = 64 << 20
@@ -139,6 +141,18 @@ class Tree:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise InputError(what=path, detail=f"cannot be written: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs of setup on this root out meanwhile. Raises `DeviceBusy`."""
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise DeviceBusy(name=str(self.root), detail="another setup works on it") from error
+        finally:
+            os.close(descriptor)
 
     def remove(self, path: str) -> None:
         """Remove a file (a link itself, not what it leads to); nothing there is fine."""

@@ -28,22 +28,26 @@ def apply_plan(plan: Plan, tree: Tree, runner: Runner) -> Iterator[StepResult]:
     """Carry out what is to be done and yield each step afterwards.
 
     Raises `SetupFailed` at the first step that fails, or that leaves its condition unmet; what was done until then is
-    in the journal. Nothing is begun while a step is blocked.
+    in the journal. Nothing is begun while a step is blocked, or while another run works (`DeviceBusy`).
     """
     if plan.blocked:
         step = plan.blocked[0]
         raise SetupFailed(step=step.name, detail=step.note, hint="nothing was changed")
-    journal = Journal(tree)
-    for step in plan.steps:
-        if step.state is not State.TO_DO:
-            yield StepResult(step, changed=False)
-            continue
-        for action in step.actions:
-            _carry_out(action, step, tree, runner, journal)
-        missing = step.missing(tree)
-        if missing:
-            raise SetupFailed(step=step.name, detail=f"all commands worked, and yet: {missing}")
-        yield StepResult(step, changed=True)
+    with tree.locked():
+        journal = Journal(tree)
+        for step in plan.steps:
+            changed = step.state is State.TO_DO
+            if changed:
+                _do(step, tree, runner, journal)
+            yield StepResult(step, changed)
+
+
+def _do(step: Step, tree: Tree, runner: Runner, journal: Journal) -> None:
+    for action in step.actions:
+        _carry_out(action, step, tree, runner, journal)
+    missing = step.missing(tree)
+    if missing:
+        raise SetupFailed(step=step.name, detail=f"all commands worked, and yet: {missing}")
 
 
 def _carry_out(action: Action, step: Step, tree: Tree, runner: Runner, journal: Journal) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.setup.computers import Computer, snapshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.setup.computers import Computer, build_computer, snapshot
 
-from openhailo.errors import InputError, SetupFailed
+from openhailo.errors import DeviceBusy, InputError, SetupFailed
 from openhailo.setup import JOURNAL, Journal, Plan, State, Tree, apply_plan, plan_kernel, plan_vfio, undo_journal
 from openhailo.setup.journal import describe_undo
 
@@ -296,6 +299,42 @@ def test_a_journal_that_others_can_write_is_refused(computer: Computer) -> None:
     computer.put(JOURNAL[1:], json.dumps({"format": 1, "records": []}), 0o666)
     with pytest.raises(InputError, match="not trusted"):
         Journal(computer.tree)
+
+
+def test_two_runs_at_a_time_are_refused(make_computer: Make, driver_tree: Path, firmware_file: Path) -> None:
+    computer = make_computer("debian13")
+    plan = kernel_plan(computer, driver_source=driver_tree, firmware=firmware_file)
+    first = apply_plan(plan, computer.tree, computer.runner)
+    next(first)
+    with pytest.raises(DeviceBusy, match="another setup"):
+        apply(computer, plan)
+    with pytest.raises(DeviceBusy, match="another setup"):
+        undo(computer)
+    list(first)
+    assert undo(computer) == []
+
+
+_VALUES = st.none() | st.integers() | st.sampled_from(["", "run", "file", "/etc", "/etc/passwd", "dkms", "sh"])
+_KEYS = st.sampled_from(["kind", "argv", "path", "home", "wrote", "previous", "mode", "added"])
+_RECORDS = st.lists(st.dictionaries(_KEYS, _VALUES | st.lists(_VALUES, max_size=3), max_size=6), max_size=3)
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Computer:
+    """A machine for many journals."""
+    made = build_computer(tmp_path_factory.mktemp("machine") / "m", "debian13")
+    made.runner.lazy = True
+    return made
+
+
+@given(records=_RECORDS)
+@settings(max_examples=200)
+def test_whatever_stands_in_a_journal_is_refused_or_harmless(victim: Computer, records: list[object]) -> None:
+    victim.put(JOURNAL[1:], json.dumps({"format": 1, "records": records}), 0o600)
+    with contextlib.suppress(InputError):
+        list(undo_journal(victim.tree, victim.runner))
+    assert {call[0] for call in victim.runner.calls} <= {"dkms"}
+    assert (victim.root / "etc/passwd").is_file()
 
 
 def test_states_have_words() -> None:
