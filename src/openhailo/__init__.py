@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from openhailo.runtime.job import InferJob as InferJob
     from openhailo.runtime.memory import aligned_empty as aligned_empty
     from openhailo.runtime.network import Network as Network
-    from openhailo.runtime.network import NetworkOptions as NetworkOptions
     from openhailo.runtime.network_group import NetworkGroup as NetworkGroup
     from openhailo.runtime.open import list_devices as list_devices
+    from openhailo.runtime.options import NetworkOptions as NetworkOptions
     from openhailo.runtime.vdevice import VirtualDevice as VirtualDevice
     from openhailo.runtime.vstreams import InferVStreams as InferVStreams
     from openhailo.runtime.vstreams import InputVStreams as InputVStreams
@@ -54,7 +54,7 @@ _HOMES = {
     "InputVStreams": "openhailo.runtime.vstreams",
     "Network": "openhailo.runtime.network",
     "NetworkGroup": "openhailo.runtime.network_group",
-    "NetworkOptions": "openhailo.runtime.network",
+    "NetworkOptions": "openhailo.runtime.options",
     "OpenHailoError": "openhailo.errors",
     "OutputVStreams": "openhailo.runtime.vstreams",
     "VStreamParams": "openhailo.runtime.vstreams",

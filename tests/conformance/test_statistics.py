@@ -49,7 +49,8 @@ def test_frames_queues_and_turns_are_counted(nets):
 
 def test_outputs_that_wait_to_be_received_are_counted(nets):
     net = nets.single({"x": (8, 8, 2)}, {"y": (1, 1, 10)})
-    with openhailo.open_virtual_device() as vdevice, vdevice.configure(net.hef) as group:
+    with openhailo.open_virtual_device() as vdevice:
+        group = vdevice.configure(net.hef)
         with InputVStreams(group) as inputs, OutputVStreams(group) as outputs:
             inputs.get().send(frames_of((8, 8, 2), 5))
             inputs.get().flush()

@@ -105,7 +105,7 @@ def futures(pool: Pool, rng: random.Random, score: Score) -> None:
     waiting = []
     for _ in range(rng.randint(1, 4)):
         indices = pool.pick(rng, rng.randint(1, 8))
-        pool.model.wait_for_async_ready(WAIT_S, len(indices))
+        pool.model.wait_for_async_ready(WAIT_S)
         try:
             waiting.append((indices, pool.model.submit(pool.frames[indices])))
         except QueueFull:

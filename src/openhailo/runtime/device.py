@@ -19,7 +19,8 @@ from openhailo.errors import ControlFailed, DoesNotFit, InputError, OpenHailoErr
 from openhailo.hef.model import Hef
 from openhailo.runtime.compiled import CompileModel, load_or_compile
 from openhailo.runtime.habits import network_options
-from openhailo.runtime.network import FrameReference, Network, NetworkOptions, ProgramReference
+from openhailo.runtime.network import FrameReference, Network, ProgramReference
+from openhailo.runtime.options import NetworkOptions
 from openhailo.runtime.reference import reference_of
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import DeviceArchitecture, ResetType
@@ -149,7 +150,7 @@ class Device:
             group: network group to use; by default the file's first one.
             network: the same by the name of a network: "name", or "group/name".
             compile_options: options for the compiler, when ``model`` is an ONNX file.
-            options: fields of `openhailo.runtime.network.NetworkOptions`.
+            options: fields of `openhailo.runtime.options.NetworkOptions`.
 
         Raises `HefError`, `CompileError`, `InputError`, `DoesNotFit`, `ControlFailed` and errors of the link.
         """

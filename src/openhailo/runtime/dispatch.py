@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from openhailo.errors import Cancelled, DeviceLost, DeviceTimeout, QueueFull, StateError
 from openhailo.runtime.device import Device
 from openhailo.runtime.pipeline import Job
-from openhailo.runtime.request import FrameRequest, Piece, ScheduledModel
-from openhailo.runtime.scheduler import Dispatch, Scheduler
+from openhailo.runtime.request import FrameRequest, ModelCounters, Piece, ScheduledModel
+from openhailo.runtime.scheduler import Dispatch, Scheduler, SchedulerCounters
 
 #: What a job carries so that its end can be booked: (device, model, request, first frame, frames).
 _Tag = tuple[int, ScheduledModel, FrameRequest, int, int]
@@ -90,14 +91,15 @@ class Dispatcher:
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
-    def submit(self, model: ScheduledModel, requests: Sequence[FrameRequest], *, limited: bool = True) -> None:
+    def submit(self, model: ScheduledModel, requests: Sequence[FrameRequest], *, room: int) -> None:
         """Queue ``requests`` and start what can start. All are taken, or none.
 
-        Raises `QueueFull` (with ``limited``, when more than the model's queue size would be under way), `StateError`.
+        Raises `QueueFull` when there is no room for ``room`` more frames in the model's queue, `StateError`,
+        `DeviceLost`.
         """
         frames = sum(request.count for request in requests)
         with self._lock:
-            self._require_room(model, frames, limited)
+            self._require_room(model, room)
             now = self._clock()
             model.counters.sample(model.pending)
             if not model.counters.submitted:
@@ -111,10 +113,10 @@ class Dispatcher:
         if not frames:
             self._deliver(model)
 
-    def _require_room(self, model: ScheduledModel, frames: int, limited: bool) -> None:
+    def _require_room(self, model: ScheduledModel, room: int) -> None:
         if model.closed or self._closed:
             raise StateError(what=f"running {model.name}", state="shut down", hint="configure it again")
-        if limited and model.pending + frames > model.queue_size:
+        if room and model.pending + room > model.queue_size:
             raise QueueFull(name=model.name, depth=model.pending)
         if not self.scheduler.alive:
             raise DeviceLost(name=model.name, detail="every device of it is gone")
@@ -192,6 +194,19 @@ class Dispatcher:
         """Return the model whose network a device runs."""
         active = self.devices[index].active
         return next((m.index for m in self._models.values() if m.networks[index] is active), None)
+
+    def figures(self, model: ScheduledModel, *, reset: bool) -> tuple[ModelCounters, SchedulerCounters, int, float]:
+        """Return copies of the counters of ``model``, the frames that wait, and the seconds from first to last."""
+        with self._lock:
+            known = model.index in self._models
+            turns = self.scheduler.counters(model.index) if known else SchedulerCounters()
+            found = replace(model.counters), replace(turns), self.scheduler.queued(model.index) if known else 0
+            window_s = max(model.last_s - model.first_s, 0.0)
+            if reset:
+                model.counters = ModelCounters()
+                if known:
+                    self.scheduler.reset_counters(model.index)
+            return (*found, window_s)
 
     def utilization(self) -> list[float]:
         """Return the seconds that each device had frames in flight so far."""

@@ -14,7 +14,7 @@ from typing import Any
 from openhailo.errors import InputError
 from openhailo.runtime.streams import OutputRefill
 
-#: Name -> options of `openhailo.runtime.network.NetworkOptions`. The first one is ours: as little as is needed.
+#: Name -> options of `openhailo.runtime.options.NetworkOptions`. The first one is ours: as little as is needed.
 HABITS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "": {},

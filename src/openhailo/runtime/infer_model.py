@@ -21,10 +21,12 @@ from openhailo.runtime.frame_plan import BOX_ORDERS, Edge, FramePlan
 from openhailo.runtime.host_ops.layouts import unpack
 from openhailo.runtime.host_ops.settings import NmsSettings
 from openhailo.runtime.job import DEFAULT_TIMEOUT_S, Callback, InferJob
+from openhailo.runtime.latency import Latency
 from openhailo.runtime.memory import aligned_empty
 from openhailo.runtime.network_group import NetworkGroup
 from openhailo.runtime.outline import NetworkOutline
 from openhailo.runtime.request import FrameRequest
+from openhailo.runtime.statistics import ModelStatistics
 from openhailo.runtime.streams import OutputRefill
 
 if TYPE_CHECKING:
@@ -218,6 +220,14 @@ class ConfiguredInferModel:
         """Frames that may be under way at a time."""
         return self.group.queue_size
 
+    def statistics(self, *, reset: bool = False) -> ModelStatistics:
+        """Return frames, rates, queues and waits so far; ``reset`` begins anew."""
+        return self.group.statistics(reset=reset)
+
+    def latency(self, *, clear: bool = False) -> Latency | None:
+        """Return the hardware's latency, for a model that was created with ``measure_latency=True``."""
+        return self.group.latency(clear=clear)
+
     # --- buffers ----------------------------------------------------------------------------------------------------
 
     def create_bindings(
@@ -276,22 +286,22 @@ class ConfiguredInferModel:
             raise InputError(what="run_async", detail="needs one set of bindings or more")
         job = InferJob(self._dispatcher, self.name, len(several), callback)
         requests = [self._request(each, job.on_done) for each in several]
-        self.group.submit(requests)
+        self.group.submit(requests, room=len(requests))
         return job
 
     def submit(self, inputs: Any) -> Future[dict[str, Any]]:
         """Hand in one frame or a batch and return the future of its results by name, in arrays of their own.
 
         ``inputs`` is an array (with one input) or a dict of arrays by name; they must not be changed before the future
-        is done. A batch has a leading axis in all of them, and so have the results. Raises what `run_async` raises, and
-        `ShapeMismatch`.
+        is done. A batch has a leading axis in all of them, and so have the results; it may be larger than the queue,
+        as long as there is room for one frame. Raises what `run_async` raises, and `ShapeMismatch`.
         """
         arrays, batched = self._gather(inputs)
         results = [np.empty((len(arrays[0]), *edge.shape), edge.dtype) for edge in self._edges_out]
         future: Future[dict[str, Any]] = Future()
         future.set_running_or_notify_cancel()
         done = partial(self._resolve, future, results, batched)
-        self.group.submit([FrameRequest(self._plans, arrays, results, done)])
+        self.group.submit([FrameRequest(self._plans, arrays, results, done)], room=1)
         return future
 
     async def infer(self, inputs: Any, timeout_s: float = DEFAULT_TIMEOUT_S) -> dict[str, Any]:
@@ -301,13 +311,12 @@ class ConfiguredInferModel:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        frames = len(self._gather(inputs)[0][0])
         while True:
             try:
                 future = self.submit(inputs)
             except QueueFull:
                 left = deadline - loop.time()
-                await asyncio.to_thread(self.wait_for_async_ready, left, frames)
+                await asyncio.to_thread(self.wait_for_async_ready, left)
             else:
                 break
         try:
@@ -327,7 +336,7 @@ class ConfiguredInferModel:
     def _submit_when_ready(self, request: FrameRequest, deadline: float) -> None:
         while True:
             try:
-                self.group.submit([request])
+                self.group.submit([request], room=1)
                 return
             except QueueFull:
                 self.wait_for_async_ready(deadline - time.monotonic())

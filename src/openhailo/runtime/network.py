@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -27,14 +26,15 @@ from openhailo.runtime.describe import describe, read_for
 from openhailo.runtime.description import NetworkDescription, TensorInfo, TensorInfos
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
 from openhailo.runtime.hw_only import CoreSpeed, measure_core
+from openhailo.runtime.latency import Latency, LatencyMeter
 from openhailo.runtime.nms_stream import NmsOutputStream
+from openhailo.runtime.options import NetworkOptions
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
 from openhailo.runtime.session import Session
 from openhailo.runtime.stages import StageTimes
-from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
+from openhailo.runtime.streams import InputStream, OutputStream
 from openhailo.runtime.transforms import FramesCopy
-from openhailo.spec.limits import FRAME_TIMEOUT_S, MAX_BATCH_SIZE
 
 if TYPE_CHECKING:
     from openhailo.hef.model import Hef
@@ -54,54 +54,6 @@ class ProgramReference(Protocol):
     def __call__(self, reference: FrameReference | None, *, application: int | None = None) -> None:
         """Let ``reference`` compute the network group ``application``; None unbinds."""
         ...
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """How a network is configured.
-
-    Args:
-        batch_size: most frames that a multi-context network takes at a time (0: 1). Calls with fewer frames take
-            fewer, and never wait for more.
-        timeout_s: longest time without a frame before `DeviceTimeout`.
-        queue_transfers: transfers per channel, 32, or 8 as in the vendor's packaged build (context-switch.md 13).
-        performance: the ordinary power mode; False keeps small buffers (ultra performance).
-        dynamic_batch_size: frames per burst that the firmware is told at the activation (0: ``batch_size``); the
-            vendor's scheduler says 1 to single-context networks.
-        output_refill: when output slots are handed to the device (see `openhailo.runtime.streams.OutputRefill`).
-        interrupt_at_start: the host is interrupted when the device begins to read a frame as well.
-        repeat_queries: ask the firmware for its constants before every list, as the vendor's library does.
-        input_orders, output_orders: user's order of a layer by name, where it is not the default.
-        host_ops: do what the file leaves to the host (boxes, softmax, argmax); False gives the layers themselves.
-    """
-
-    batch_size: int = 0
-    timeout_s: float = FRAME_TIMEOUT_S
-    queue_transfers: int = 32
-    performance: bool = True
-    dynamic_batch_size: int = 0
-    output_refill: OutputRefill = OutputRefill.HALF
-    interrupt_at_start: bool = False
-    repeat_queries: bool = False
-    input_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
-    output_orders: Mapping[str, FormatOrder] = field(default_factory=dict)
-    host_ops: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.batch_size <= MAX_BATCH_SIZE:
-            raise InputError(what="batch_size", detail=f"{self.batch_size} is not in 0..{MAX_BATCH_SIZE}")
-        if not 0 <= self.dynamic_batch_size <= MAX_BATCH_SIZE:
-            detail = f"{self.dynamic_batch_size} is not in 0..{MAX_BATCH_SIZE}"
-            raise InputError(what="dynamic_batch_size", detail=detail)
-        try:
-            object.__setattr__(self, "output_refill", OutputRefill(self.output_refill))
-        except ValueError:
-            known = ", ".join(OutputRefill)
-            raise InputError(what="output_refill", detail=f"{self.output_refill!r} is not one of {known}") from None
-        if self.queue_transfers < 1:
-            raise InputError(what="queue_transfers", detail=f"{self.queue_transfers} is below 1")
-        if not self.timeout_s > 0:
-            raise InputError(what="timeout_s", detail=f"{self.timeout_s} is not positive")
 
 
 def cycles(frames: int, most: int) -> tuple[int, int]:
@@ -130,6 +82,7 @@ class Network:
         self.reference: FrameReference | None = None
         self._session: Session | None = None
         self._pipeline: Pipeline | None = None
+        self._meter: LatencyMeter | None = None
         self._streams: list[InputStream | OutputStream] = []
         self._inputs: list[InputPort] = []
         self._outputs: list[OutputPort] = []
@@ -192,6 +145,25 @@ class Network:
             describe_failure=self._describe_failure,
             clock=self._device.clock,
         )
+        if self.options.measure_latency:
+            self._meter = self._pipeline.meter = self._latency_meter()
+
+    def _latency_meter(self) -> LatencyMeter:
+        """Return a meter of the streams. Raises `InputError` where there is nothing to measure between."""
+        if any(isinstance(stream, NmsOutputStream) for stream in self._streams):
+            raise InputError(what="latency measurement", detail="boxes from the chip come in transfers of any number")
+        inputs = [stream.channel for stream in self._streams if isinstance(stream, InputStream)]
+        outputs = [stream.channel for stream in self._streams if isinstance(stream, OutputStream)]
+        return LatencyMeter(inputs, outputs, self._device.clock)
+
+    def latency(self, *, clear: bool = False) -> Latency | None:
+        """Return the hardware's latency since the start or the last clear; None when no frame was measured.
+
+        Raises `StateError` when it was not configured with ``measure_latency``.
+        """
+        if self._meter is None:
+            raise StateError(what="reading latency", state="it is not measured", hint="load with measure_latency=True")
+        return self._meter.read(clear=clear)
 
     def order_of(self, layer: Layer) -> FormatOrder:
         """Return the user's order of a layer: chosen by name, else the usual one of its device order."""

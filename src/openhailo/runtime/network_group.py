@@ -14,9 +14,11 @@ from openhailo.runtime.description import TensorInfos
 from openhailo.runtime.formats import UserFormat
 from openhailo.runtime.frame_plan import FramePlan
 from openhailo.runtime.job import DEFAULT_TIMEOUT_S
+from openhailo.runtime.latency import Latency
 from openhailo.runtime.network import Network
 from openhailo.runtime.request import FrameRequest, ScheduledModel
 from openhailo.runtime.scheduler import ModelParameters
+from openhailo.runtime.statistics import ModelStatistics, model_statistics
 
 if TYPE_CHECKING:
     from openhailo.runtime.vdevice import VirtualDevice
@@ -68,6 +70,15 @@ class NetworkGroup:
     def vdevice(self) -> VirtualDevice:
         """The virtual device that it is configured on."""
         return self._vdevice
+
+    def statistics(self, *, reset: bool = False) -> ModelStatistics:
+        """Return the figures so far; ``reset`` begins anew."""
+        return model_statistics(self, reset=reset)
+
+    def latency(self, *, clear: bool = False) -> Latency | None:
+        """Return the hardware's latency on all devices together; None when there is none, or it is not measured."""
+        measured = [network.latency(clear=clear) for network in self.networks if network.options.measure_latency]
+        return Latency.merged([latency for latency in measured if latency is not None])
 
     # --- its turn ---------------------------------------------------------------------------------------------------
 
@@ -129,12 +140,12 @@ class NetworkGroup:
                 self._plans[key] = [FramePlan(network, forms) for network in self.networks]
             return self._plans[key]
 
-    def submit(self, requests: Sequence[FrameRequest], *, limited: bool = True) -> None:
+    def submit(self, requests: Sequence[FrameRequest], *, room: int) -> None:
         """Hand in frames (see `openhailo.runtime.dispatch.Dispatcher.submit`). Raises `StateError` when not active."""
         if self._vdevice.is_manual and self._vdevice.active_group is not self:
             hint = "call `activate`, or open the virtual device with a scheduler"
             raise StateError(what=f"running {self.name}", state="it is not activated", hint=hint)
-        self.dispatcher.submit(self.model, requests, limited=limited)
+        self.dispatcher.submit(self.model, requests, room=room)
 
     # --- life -------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any
 from openhailo.driver.link import BufferRange, ChannelError, ChannelEvent, ChipLink
 from openhailo.errors import Cancelled, DeviceError, DeviceTimeout, StateError
 from openhailo.runtime.formats import Array
+from openhailo.runtime.latency import LatencyMeter
 from openhailo.runtime.stages import Stage, StageTimes
 from openhailo.runtime.streams import InputStream, OutputStream
 from openhailo.runtime.transforms import FramesCopy
@@ -128,8 +129,8 @@ class Pipeline:
         #: When the device last did something, or was given something to do after it had nothing.
         self._heard = 0.0
         self._early = 0
-        #: Told of every event of a channel, for measurements; runs with the lock held.
-        self.on_event: Callable[[int, int], None] | None = None
+        #: Told of every event of a channel.
+        self.meter: LatencyMeter | None = None
         #: Why frames in flight were lost; None while everything is in order.
         self.broken: BaseException | None = None
 
@@ -139,6 +140,8 @@ class Pipeline:
         """Give every output slot to the device; channels were just enabled and stand at descriptor 0."""
         with self._lock:
             self.broken = None
+            if self.meter is not None:
+                self.meter.restart()
             for stream in self._streams.values():
                 stream.rewind()
             for output in self._outputs:
@@ -352,8 +355,8 @@ class Pipeline:
         for channel, completed, error in events:
             stream = self._streams[channel]
             stream.complete(completed)
-            if self.on_event is not None:
-                self.on_event(channel, completed)
+            if self.meter is not None:
+                self.meter.on_event(channel, completed)
             if error:
                 raise self._channel_failed(stream, error)
 

@@ -35,7 +35,7 @@ ChosenOrder = Callable[[str], FormatOrder | None]
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How streams are opened: see `openhailo.runtime.network.NetworkOptions`."""
+    """How streams are opened: see `openhailo.runtime.options.NetworkOptions`."""
 
     refill: OutputRefill
     interrupt_at_start: bool

@@ -175,6 +175,10 @@ class Scheduler:
         """Return what a model got so far."""
         return self._models[model].counters
 
+    def reset_counters(self, model: int) -> None:
+        """Count from 0 again."""
+        self._models[model].counters = SchedulerCounters()
+
     def queued(self, model: int) -> int:
         """Return the frames of a model that wait."""
         return self._models[model].queued

@@ -19,6 +19,7 @@ from openhailo.runtime.network import Network
 from openhailo.runtime.network_group import NetworkGroup
 from openhailo.runtime.request import ScheduledModel
 from openhailo.runtime.scheduler import Scheduler
+from openhailo.runtime.statistics import VirtualDeviceStatistics, device_statistics
 
 if TYPE_CHECKING:
     from openhailo.hef.model import Hef
@@ -98,6 +99,10 @@ class VirtualDevice:
         """The group that was activated; None with a scheduler."""
         return self._active
 
+    def statistics(self) -> VirtualDeviceStatistics:
+        """Return the figures of every device and model."""
+        return device_statistics(self)
+
     # --- models -----------------------------------------------------------------------------------------------------
 
     def create_infer_model(self, model: str | Path | bytes | Hef, *, name: str = "", **options: Any) -> InferModel:
@@ -121,7 +126,7 @@ class VirtualDevice:
             group: network group to use, by default the file's first one.
             batch_size: frames that are sent to a device in one turn; 0: as many as its queue takes
                 (runtime-behaviour.md 11).
-            options: further options of `Device.load` and `openhailo.runtime.network.NetworkOptions`.
+            options: further options of `Device.load` and `openhailo.runtime.options.NetworkOptions`.
 
         Raises what `Device.load` raises.
         """

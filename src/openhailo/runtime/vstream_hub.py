@@ -181,7 +181,7 @@ class VStreamHub:
                     self._is_launching = False
                     return
             try:
-                self._group.submit([request], limited=False)
+                self._group.submit([request], room=0)
             except OpenHailoError as error:
                 request.error = error
                 self._on_done(request)

@@ -258,7 +258,7 @@ class InferVStreams:
             raise InputError(what=self._group.name, detail="inputs differ in their number of frames")
         results = [np.empty((count, *edge.shape), edge.dtype) for edge in plans[0].outputs]
         request = FrameRequest(plans, arrays, results, is_awaited=True)
-        self._group.submit([request], limited=False)
+        self._group.submit([request], room=0)
         self._await(request, max(params.timeout_s for params in self._outputs.values()) * max(count, 1))
         made = zip(plans[0].outputs, results, strict=True)
         return {edge.name: read_result(edge, out) for edge, out in made if edge.name in self._outputs}

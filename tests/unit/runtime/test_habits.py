@@ -13,7 +13,8 @@ from openhailo.errors import InputError
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.device import Device
 from openhailo.runtime.habits import HABITS, network_options
-from openhailo.runtime.network import Network, NetworkOptions
+from openhailo.runtime.network import Network
+from openhailo.runtime.options import NetworkOptions
 from openhailo.runtime.pipeline import Job, Pipeline
 from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
 
