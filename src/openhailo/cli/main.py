@@ -21,6 +21,7 @@ from . import (
     compile,
     demo,
     devices,
+    exec,
     identify,
     inspect,
     join,
@@ -44,7 +45,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (actions, devices, identify, inspect, compile, join, run, benchmark, sensors, demo, trace, setup, bind):
+for module in (
+    actions,
+    devices,
+    identify,
+    inspect,
+    compile,
+    join,
+    run,
+    exec,
+    benchmark,
+    sensors,
+    demo,
+    trace,
+    setup,
+    bind,
+):
     app.command(name=module.NAME, help=module.__doc__)(module.command)
 app.add_typer(twin.app, name="twin")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+from . import _environment
 from .pyhailort import _hints, _pyhailort
 from .pyhailort.hw_object import EthernetDevice, PcieDevice
 from .pyhailort.pyhailort import (
