@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.report import write_report
 
-from benchmarks import async_inference, dma, host_ops, inference, process, vision, vm
+from benchmarks import async_inference, contexts, dma, host_ops, inference, process, vision, vm
 
 SUITES = {
     "inference": inference,
@@ -16,6 +16,7 @@ SUITES = {
     "vision": vision,
     "host_ops": host_ops,
     "process": process,
+    "contexts": contexts,
     "vm": vm,
 }
 
