@@ -55,6 +55,7 @@ SHARES: dict[str, float] = {
     "calibration": 1.5,
     "pictures": 3,
     "settings": 2,
+    "host_ops": 3,
     "traces": 1.5,
     "checkpoints": 1,
 }

@@ -18,6 +18,7 @@ from openhailo.runtime.formats import DTYPES, FormatOrder, FormatType
 from openhailo.runtime.host_ops.boxes import BoxFinder
 from openhailo.runtime.host_ops.layouts import frame_bytes
 from openhailo.runtime.host_ops.levels import Classes, Level
+from openhailo.runtime.host_ops.maps import check_quantization
 from openhailo.runtime.host_ops.masks import Prototypes
 from openhailo.runtime.host_ops.settings import BOX_ORDERS, MAX_RESULT_BYTES, NmsLimits
 from openhailo.runtime.host_ops.ssd import SsdLevel
@@ -262,6 +263,8 @@ def _logits_op(pad: o.Pad, body: o.LogitsOp, wiring: _Wiring) -> LogitsOp:
     asked = pad.format_order
     vector = layer.layout.order is FormatOrder.NC
     argmax = body.logits_type is LogitsType.ARGMAX
+    if not argmax:
+        check_quantization(layer)
     usual = FormatOrder.NC if vector else (FormatOrder.NHW if argmax else FormatOrder.NHWC)
     if asked not in (PadFormatOrder.AUTO, PadFormatOrder.MAX_ENUM, usual):
         raise UnsupportedHef(feature=f"host op {wiring.where!r} that gives order {asked.name}")

@@ -39,10 +39,8 @@ class Numbers:
         quantization = layer.quantization
         if quantization.per_feature:
             raise UnsupportedHef(feature=f"host op on {layer.name!r}, whose features are quantised differently")
+        check_quantization(layer)
         zero_point, scale = np.float32(quantization.zero_point), np.float32(quantization.scale)
-        if not (quantization.valid and np.isfinite(zero_point) and np.isfinite(scale)):
-            detail = f"zero point {zero_point}, scale {scale}"
-            raise InvalidHef(rule="quantisation", where=layer.name, detail=detail)
         integers = np.arange(1 << (8 * layer.layout.data_bytes), dtype=np.float32)
         with np.errstate(all="ignore"):
             values = (integers - zero_point) * scale
@@ -59,7 +57,9 @@ class Numbers:
         last = self._last
         if last is None or last[0] != threshold:
             # GUESS: thresholds are float32, as the functions of the vendor's interface that set them take them.
-            last = self._last = (threshold, self._predicate(self.values >= np.float32(threshold)))
+            with np.errstate(over="ignore"):
+                passing = self.values >= np.float32(threshold)
+            last = self._last = (threshold, self._predicate(passing))
         return last[1]
 
     def _predicate(self, passing: Array) -> Predicate:
@@ -122,6 +122,16 @@ def frame_view(layer: Layer, slots: memoryview, stride: int) -> Array:
     """View device memory as (slots, rows, columns, channels) of ``layer``'s integers, padding left out."""
     table = np.frombuffer(slots, DTYPES[layer.layout.type]).reshape(-1, stride // layer.layout.data_bytes)
     return device_views(table, layer.layout)[0]
+
+
+def check_quantization(layer: Layer) -> None:
+    """Refuse parameters that are none, or no numbers. Raises `InvalidHef`."""
+    quantization = layer.quantization
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.array([*quantization.zero_points, *quantization.scales], np.float32)).all()
+    if not (quantization.valid and finite):
+        detail = f"zero point {quantization.zero_point}, scale {quantization.scale}"
+        raise InvalidHef(rule="quantisation", where=layer.name, detail=detail)
 
 
 def check_readable(layer: Layer) -> None:
