@@ -12,6 +12,7 @@ import typer
 from ._devices import UnknownDriverOption, open_device
 from ._models import ModelArgument, ModelChoice, ReferenceOption, find_model, load
 from ._output import DeviceOption, JsonOption, print_json, print_table
+from ._virtual import Mode
 
 if TYPE_CHECKING:
     from openhailo import Device, Network
@@ -46,6 +47,13 @@ def command(
     seconds: Annotated[float, typer.Option("--seconds", "-t", min=0.1, help="How long each part runs.")] = 3.0,
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, max=63, help="Frames per call.")] = 8,
     raw: Annotated[bool, typer.Option("--raw", help="Take the device's integers instead of real numbers.")] = False,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            "--mode", "-m", help="Calls of a network (with stages), sync or async frames, or virtual streams."
+        ),
+    ] = Mode.CALLS,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="How many devices share the frames.")] = 1,
     hw_only: Annotated[bool, typer.Option("--hw-only", help="The chip alone, without the host's transfers.")] = False,
     reference: ReferenceOption = None,
     device: DeviceOption = None,
@@ -56,6 +64,11 @@ def command(
     choice = find_model(model)
     if hw_only:
         _measure_core(choice, device, reference, allow_unknown_driver, json)
+        return
+    if mode is not Mode.CALLS or devices > 1:
+        _measure_virtual(
+            choice, device, reference, Mode.ASYNC if mode is Mode.CALLS else mode, devices, seconds, batch, json
+        )
         return
     with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         network = load(chip, choice, reference)
@@ -78,6 +91,30 @@ def _measure_core(
         print_json(facts)
         return
     print_table("hardware only", ("figure", "value"), list(facts.items()))
+
+
+def _measure_virtual(
+    choice: ModelChoice,
+    device: str | None,
+    reference: Path | None,
+    mode: Mode,
+    devices: int,
+    seconds: float,
+    batch: int,
+    json: bool,
+) -> None:
+    """Measure on a virtual device (see `openhailo.cli._virtual`)."""
+    import openhailo
+    from openhailo.cli._virtual import measure as measure_virtual
+    from openhailo.cli._virtual import rows
+
+    names = [device] * devices if device else None
+    with openhailo.open_virtual_device(names, count=devices) as vdevice:
+        facts = {"model": choice.name, **measure_virtual(vdevice, choice, reference, mode, seconds, batch)}
+    if json:
+        print_json(facts)
+        return
+    print_table("", ("figure", "value"), rows(facts))
 
 
 def measure(device: Device, network: Network, seconds: float, batch: int, *, raw: bool = False) -> Measurement:
