@@ -60,6 +60,7 @@ def test_help_lists_the_commands() -> None:
     assert done.returncode == 0
     for command in (
         "devices",
+        "setup",
         "identify",
         "inspect",
         "compile",
@@ -93,6 +94,49 @@ def test_devices_and_sensors_as_json() -> None:
     assert any(row["name"] == "twin:" for row in json.loads(run("devices", "--json").stdout))
     sensors = json.loads(run("sensors", "--json").stdout)["sensors"]
     assert -40 < sensors["temperature_c"] < 125
+
+
+def test_devices_name_the_command_that_comes_next() -> None:
+    rows = {row["name"]: row for row in json.loads(run("devices", "--json").stdout)}
+    assert rows["twin:"]["usable"]
+    words = rows["twin:hailo8l"]["command"].split()
+    assert words[0] == "openhailo"
+    assert run(*words[1:]).returncode == 0
+
+
+@pytest.mark.parametrize("way", ["kernel", "vfio"])
+def test_setup_on_this_machine_shows_a_plan_or_says_why_not(way: str) -> None:
+    done = run("setup", way, "--dry-run")
+    assert "Traceback" not in done.stderr
+    if done.returncode:
+        assert (done.returncode, "openhailo: " in done.stderr) == (FAILED, True)
+        return
+    assert done.stdout.startswith(f"openhailo setup {way}: a dry run, nothing is changed")
+    for name in ("firmware", "group", "udev", "load"):
+        assert f"] {name}: " in done.stdout
+
+
+def test_setup_in_another_root(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("ID=debian\nVERSION_ID=13\nPRETTY_NAME=Thirteen\n")
+    image = tmp_path / "fw.bin"
+    run("twin", "firmware", "-o", image)
+    words = ("setup", "--root", tmp_path, "--kernel", "6.12.41+deb13-amd64", "--json")
+    plan = json.loads(run(*words).stdout)
+    assert plan["machine"]["distribution"]["name"] == "Thirteen"
+    assert {step["name"]: step["state"] for step in plan["steps"]} == {
+        "packages": "to do",
+        "driver": "blocked",
+        "firmware": "blocked",
+        "group": "to do",
+        "udev": "to do",
+        "options": "skipped",
+        "pcie-gen3": "skipped",
+        "load": "skipped",
+    }
+    refused = run(*words, "--firmware", image)
+    assert (refused.returncode, "placeholder for the twin" in refused.stderr) == (FAILED, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "fw.bin"]
 
 
 def test_compile_writes_a_hef_that_inspect_finds_sound(small_hef: Path) -> None:
