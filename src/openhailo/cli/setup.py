@@ -11,10 +11,12 @@ import typer
 
 from openhailo.errors import AccessDenied, InputError
 
+from ._devices import UnknownDriverOption
 from ._output import JsonOption, print_json
 
 if TYPE_CHECKING:
     from openhailo.setup import Machine, Plan, Request, Runner, Step, Tree
+    from openhailo.setup.request import Wishes
 
 NAME = "setup"
 WAYS = ("kernel", "vfio")
@@ -25,46 +27,51 @@ _VERIFICATION = {
 }
 
 
+WayArgument = Annotated[
+    str, typer.Argument(help="kernel: the vendor's kernel driver; vfio: our own driver, no module needed.")
+]
+ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it (as root). Without it everything is only shown.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done (the default).")]
+UndoOption = Annotated[bool, typer.Option("--undo", help="Take back what --apply did; shown only, without --apply.")]
+SourceOption = Annotated[
+    Path | None, typer.Option("--driver-source", help="Source tree of the kernel driver that you have.")
+]
+PackageOption = Annotated[
+    Path | None, typer.Option("--driver-package", help="Debian package of the kernel driver that you have.")
+]
+FirmwareOption = Annotated[Path | None, typer.Option("--firmware", help="The vendor's hailo8_fw.VERSION.bin.")]
+UserOption = Annotated[
+    str | None, typer.Option("--user", help="Who may use the card. Default: who called sudo, or you.")
+]
+GroupOption = Annotated[str, typer.Option("--group", help="The group whose members may use the card.")]
+ModuleOption = Annotated[
+    list[str] | None, typer.Option("--module-option", help="NAME=VALUE for the module; repeatable.")
+]
+Gen3Option = Annotated[bool, typer.Option("--pcie-gen3", help="Raspberry Pi 5: PCIe generation 3, from the next boot.")]
+KernelOption = Annotated[str, typer.Option("--kernel", help="Kernel release to prepare. Default: the running one.")]
+RootOption = Annotated[Path, typer.Option("--root", help="Prepare the system under this folder, e.g. an image.")]
+
+
 def command(
-    way: Annotated[
-        str, typer.Argument(help="kernel: the vendor's kernel driver; vfio: our own driver, no module needed.")
-    ] = WAYS[0],
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Do it (as root). Without it everything is only shown.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done (the default).")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Take back what --apply did; shown only, without --apply.")
-    ] = False,
-    driver_source: Annotated[
-        Path | None, typer.Option("--driver-source", help="Source tree of the kernel driver that you have.")
-    ] = None,
-    driver_package: Annotated[
-        Path | None, typer.Option("--driver-package", help="Debian package of the kernel driver that you have.")
-    ] = None,
-    firmware: Annotated[Path | None, typer.Option("--firmware", help="The vendor's hailo8_fw.VERSION.bin.")] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", help="Who may use the card. Default: who called sudo, or you.")
-    ] = None,
-    group: Annotated[str, typer.Option("--group", help="The group whose members may use the card.")] = "hailo",
-    module_option: Annotated[
-        list[str] | None, typer.Option("--module-option", help="NAME=VALUE for the module; repeatable.")
-    ] = None,
-    pcie_gen3: Annotated[
-        bool, typer.Option("--pcie-gen3", help="Raspberry Pi 5: PCIe generation 3, from the next boot.")
-    ] = False,
-    allow_unknown_driver: Annotated[
-        bool, typer.Option("--allow-unknown-driver", help="Also a 4.x release that openhailo does not know.")
-    ] = False,
-    kernel: Annotated[str, typer.Option("--kernel", help="Kernel release to prepare. Default: the running one.")] = "",
-    root: Annotated[Path, typer.Option("--root", help="Prepare the system under this folder, e.g. an image.")] = Path(
-        "/"
-    ),
+    way: WayArgument = WAYS[0],
+    apply: ApplyOption = False,
+    dry_run: DryRunOption = False,
+    undo: UndoOption = False,
+    driver_source: SourceOption = None,
+    driver_package: PackageOption = None,
+    firmware: FirmwareOption = None,
+    user: UserOption = None,
+    group: GroupOption = "hailo",
+    module_option: ModuleOption = None,
+    pcie_gen3: Gen3Option = False,
+    allow_unknown_driver: UnknownDriverOption = False,
+    kernel: KernelOption = "",
+    root: RootOption = Path("/"),
     json: JsonOption = False,
 ) -> None:
     """Run `openhailo setup`."""
     from openhailo import setup
-    from openhailo.setup.request import Wishes, build_request
+    from openhailo.setup.request import Wishes
 
     if way not in WAYS:
         raise InputError(what=f"way {way!r}", detail=f"it is {' or '.join(WAYS)}")
@@ -77,8 +84,8 @@ def command(
     if undo:
         _undo(tree, runner, apply, json)
         return
-    machine = setup.read_machine(tree, setup.Platform.of_host(), kernel)
     wishes = Wishes(
+        way=way,
         user=_default_user() if user is None and tree.is_host else user or "",
         group=group,
         driver_source=driver_source,
@@ -89,10 +96,19 @@ def command(
         allow_unknown_driver=allow_unknown_driver,
         live=tree.is_host,
     )
+    _plan(wishes, kernel, tree, runner, apply, json)
+
+
+def _plan(wishes: Wishes, kernel: str, tree: Tree, runner: Runner, apply: bool, json: bool) -> None:
+    """Show the plan, or carry it out."""
+    from openhailo import setup
+    from openhailo.setup.request import build_request
+
+    machine = setup.read_machine(tree, setup.Platform.of_host(), kernel)
     request = build_request(wishes, machine, tree, runner)
-    plan = (setup.plan_kernel if way == "kernel" else setup.plan_vfio)(machine, request, tree)
+    plan = (setup.plan_kernel if wishes.way == "kernel" else setup.plan_vfio)(machine, request, tree)
     if apply:
-        _apply(plan, machine, request, tree, runner, json)
+        _apply(plan, request, tree, runner, json)
     elif json:
         print_json({"applied": False, **plan_facts(plan, machine)})
     else:
@@ -172,7 +188,7 @@ def plan_facts(plan: Plan, machine: Machine) -> dict[str, Any]:
 # --- doing ----------------------------------------------------------------------------------------------------------
 
 
-def _apply(plan: Plan, machine: Machine, request: Request, tree: Tree, runner: Runner, json: bool) -> None:
+def _apply(plan: Plan, request: Request, tree: Tree, runner: Runner, json: bool) -> None:
     from openhailo.setup import apply_plan
 
     results = []
@@ -181,7 +197,7 @@ def _apply(plan: Plan, machine: Machine, request: Request, tree: Tree, runner: R
         results.append({"name": result.step.name, "result": words})
         if not json:
             typer.echo(f"[{words}] {result.step.name}: {result.step.what}")
-    checks = _verify(plan, machine, request, tree)
+    checks = _verify(plan, request, tree)
     if json:
         print_json({"applied": True, "results": results, "checks": checks, "advice": plan.advice})
     else:
@@ -192,14 +208,15 @@ def _apply(plan: Plan, machine: Machine, request: Request, tree: Tree, runner: R
         raise typer.Exit(_EXIT_DEVICE)
 
 
-def _verify(plan: Plan, machine: Machine, request: Request, tree: Tree) -> list[Any]:
+def _verify(plan: Plan, request: Request, tree: Tree) -> list[Any]:
+    from openhailo.bus.sysfs import list_functions
     from openhailo.setup.nodes import verify_nodes, verify_vfio
 
     if not request.live:
         return []
     if plan.way == "vfio":
         return list(verify_vfio(tree, request.group, request.user))
-    cards = [function for function in machine.functions if function.driver != "vfio-pci"]
+    cards = [function for function in list_functions(tree.root / "sys") if function.driver != "vfio-pci"]
     return list(verify_nodes(tree, request.group, request.user, len(cards), pause=time.sleep))
 
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from openhailo.errors import VersionUnsupported
+
 from .conditions import Dkms, HasHeaders, HasLine, PackageVersion
 from .firmware import CHIPS, TARGET, FirmwareFile
 from .machine import Machine, require_supported
 from .parameters import MODULE, PARAMETERS, Version
-from .source import DriverPackage, DriverTree
+from .source import DriverPackage, DriverTree, require_release
 from .steps import (
     Action,
     Command,
@@ -55,6 +57,7 @@ class Request:
     present_firmware: FirmwareFile | None = None
     module_options: Mapping[str, str] = field(default_factory=dict)
     pcie_gen3: bool = False
+    allow_unknown_driver: bool = False
     max_read_request_bytes: int = 0
     live: bool = True
 
@@ -139,6 +142,8 @@ def _driver(machine: Machine, request: Request, tree: Tree) -> Step:
     has = HasModule(machine.kernel, MODULE)
     missing = has.missing(tree)
     if not missing:
+        missing = _unsupported(machine, request)
+    if not missing:
         version = ".".join(map(str, machine.module_version)) if machine.module_version else "of unknown release"
         note = f"{version}, {machine.module_file}"
         return Step("driver", what, why, State.DONE, conditions=(has,), note=note)
@@ -152,6 +157,17 @@ def _driver(machine: Machine, request: Request, tree: Tree) -> Step:
         "with --driver-package FILE: $ apt-get install --yes --no-install-recommends FILE",
     )
     return Step("driver", what, why, State.BLOCKED, conditions=(has,), note=note, would=would)
+
+
+def _unsupported(machine: Machine, request: Request) -> str:
+    """Say why the module that is there will not do; empty when it will, or when its release cannot be read."""
+    if machine.module_version is None:
+        return ""
+    try:
+        require_release(machine.module_version, allow_unknown=request.allow_unknown_driver)
+    except VersionUnsupported as error:
+        return str(error)
+    return ""
 
 
 def _driver_tree(machine: Machine, driver: DriverTree, tree: Tree, what: str, why: str) -> Step:

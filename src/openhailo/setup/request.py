@@ -26,8 +26,9 @@ _HEADER_BYTES = 64
 
 @dataclass(frozen=True)
 class Wishes:
-    """The options of the command as typed."""
+    """The options of the command as typed; ``way`` is "kernel" or "vfio"."""
 
+    way: str = "kernel"
     user: str = ""
     group: str = "hailo"
     driver_source: Path | None = None
@@ -46,10 +47,12 @@ def build_request(wishes: Wishes, machine: Machine, tree: Tree, runner: Runner) 
         _require_name("user", wishes.user)
         if wishes.user not in machine.users:
             raise InputError(what=f"user {wishes.user}", detail="there is no such user in /etc/passwd")
+    if wishes.way != "kernel" and (wishes.driver_source or wishes.driver_package or wishes.module_options):
+        raise InputError(what=wishes.way, detail="needs no kernel driver: leave driver and module options out")
     driver = _read_driver(wishes, machine, runner)
-    version = driver.version if driver else machine.module_version
-    if version is not None:
-        require_release(version, allow_unknown=wishes.allow_unknown_driver)
+    if driver is not None:
+        require_release(driver.version, allow_unknown=wishes.allow_unknown_driver)
+    version = driver.version if driver else machine.module_version if wishes.way == "kernel" else None
     firmware = load_firmware(require_file(wishes.firmware), version) if wishes.firmware else None
     return Request(
         user=wishes.user,
@@ -59,6 +62,7 @@ def build_request(wishes: Wishes, machine: Machine, tree: Tree, runner: Runner) 
         present_firmware=_present(tree),
         module_options=parse_options(wishes.module_options, version),
         pcie_gen3=wishes.pcie_gen3,
+        allow_unknown_driver=wishes.allow_unknown_driver,
         max_read_request_bytes=_smallest_read(machine, tree),
         live=wishes.live,
     )

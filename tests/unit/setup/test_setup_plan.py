@@ -188,6 +188,28 @@ def test_a_module_that_came_with_the_kernel_is_taken_as_it_is(computer: Computer
     assert (step_of(plan, "driver").state, step_of(plan, "driver").note[:6]) == (State.DONE, "4.20.0")
 
 
+@pytest.mark.parametrize(("version", "allowed"), [("5.1.0", False), ("4.24.0", True)])
+def test_a_module_of_an_unknown_release(computer: Computer, version: str, allowed: bool) -> None:
+    computer.runner.driver_version = version
+    computer.runner._put_module()
+    step = step_of(plan_kernel(computer.machine, computer.request(), computer.tree), "driver")
+    assert (step.state, version in step.note) == (State.BLOCKED, True)
+    request = computer.request(allow_unknown_driver=True)
+    step = step_of(plan_kernel(computer.machine, request, computer.tree), "driver")
+    assert step.state is (State.DONE if allowed else State.BLOCKED)
+    assert plan_vfio(computer.machine, computer.request(way="vfio"), computer.tree).steps
+
+
+def test_a_driver_is_no_business_of_vfio(computer: Computer, driver_tree: Path, firmware_file: Path) -> None:
+    computer.runner.driver_version = "4.20.0"
+    computer.runner._put_module()
+    for wishes in ({"driver_source": driver_tree}, {"module_options": ["o_dbg=7"]}):
+        with pytest.raises(InputError, match="needs no kernel driver"):
+            computer.request(way="vfio", **wishes)
+    assert computer.request(way="vfio", firmware=firmware_file).firmware.warnings == ()  # type: ignore[union-attr]
+    assert computer.request(firmware=firmware_file).firmware.warnings  # type: ignore[union-attr]
+
+
 def test_another_release_than_the_module_that_is_there_is_forced(computer: Computer, driver_tree: Path) -> None:
     computer.runner.driver_version = "4.20.0"
     computer.runner._put_module()
