@@ -66,6 +66,16 @@ class Edge:
         """Whether a frame is packed boxes."""
         return self.order in BOX_ORDERS
 
+    @property
+    def now(self) -> Edge:
+        """The edge as it is now: limits of boxes may have been changed since, and with them the size of a frame."""
+        return self if self.info.nms is None else _edge(self.info)
+
+    def empty(self, count: int) -> Array:
+        """Return an array for ``count`` frames as they are now."""
+        edge = self.now
+        return np.empty((count, *edge.shape), edge.dtype)
+
 
 class Ported(Protocol):
     """What a plan needs of a network, configured or only outlined."""
@@ -145,7 +155,7 @@ class FramePlan:
         A cycle through the contexts of a network takes so many frames, no fewer (context-switch.md 15).
         """
         inputs = [np.zeros((count, *edge.shape), edge.dtype) for edge in self.inputs]
-        return self.job(inputs, [np.empty((count, *edge.shape), edge.dtype) for edge in self.outputs])
+        return self.job(inputs, [edge.empty(count) for edge in self.outputs])
 
     def close(self) -> None:
         """Unmap memory of the user's; nothing may be in flight. Idempotent."""

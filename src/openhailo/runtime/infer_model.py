@@ -47,7 +47,7 @@ class InferStream:
     @property
     def _edge(self) -> Edge:
         plan = self._model.plan
-        return next(edge for edge in (plan.outputs if self._is_output else plan.inputs) if edge.name == self._name)
+        return next(edge.now for edge in (plan.outputs if self._is_output else plan.inputs) if edge.name == self._name)
 
     @property
     def name(self) -> str:
@@ -126,8 +126,9 @@ class InferModel:
         orders = {name: form.order for name, form in self._forms.items() if form.order in BOX_ORDERS}
         options = {**self._options, "output_orders": {**self._options.get("output_orders", {}), **orders}}
         network = self._vdevice.devices[0].plan(self._content, self._group, options)
+        plan = FramePlan(NetworkOutline(network), self._forms)
         self.name, self._load_options = network.name, options
-        return FramePlan(NetworkOutline(network), self._forms)
+        return plan
 
     @property
     def inputs(self) -> tuple[InferStream, ...]:
@@ -297,7 +298,7 @@ class ConfiguredInferModel:
         as long as there is room for one frame. Raises what `run_async` raises, and `ShapeMismatch`.
         """
         arrays, batched = self._gather(inputs)
-        results = [np.empty((len(arrays[0]), *edge.shape), edge.dtype) for edge in self._edges_out]
+        results = [edge.empty(len(arrays[0])) for edge in self._edges_out]
         future: Future[dict[str, Any]] = Future()
         future.set_running_or_notify_cancel()
         done = partial(self._resolve, future, results, batched)

@@ -157,7 +157,7 @@ class VStreamHub:
         if plans is None:
             plans = self._plans = self._group.plans({name: queue.form for name, queue in queues.items()})
         arrays = [np.asarray(queue.frames.popleft())[None] for queue in ins if queue is not None]
-        results = [np.empty((1, *edge.shape), edge.dtype) for edge in plans[0].outputs]
+        results = [edge.empty(1) for edge in plans[0].outputs]
         self._in_flight += 1
         self._changed.notify_all()
         return FrameRequest(plans, arrays, results, self._on_done)

@@ -82,7 +82,7 @@ class _VStream:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame."""
-        return self.edge.shape
+        return self.edge.now.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -256,7 +256,7 @@ class InferVStreams:
         count = len(arrays[0])
         if any(len(array) != count for array in arrays):
             raise InputError(what=self._group.name, detail="inputs differ in their number of frames")
-        results = [np.empty((count, *edge.shape), edge.dtype) for edge in plans[0].outputs]
+        results = [edge.empty(count) for edge in plans[0].outputs]
         request = FrameRequest(plans, arrays, results, is_awaited=True)
         self._group.submit([request], room=0)
         self._await(request, max(params.timeout_s for params in self._outputs.values()) * max(count, 1))
