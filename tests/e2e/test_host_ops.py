@@ -360,3 +360,17 @@ def test_compile_and_run_with_masks_from_the_command_line(tmp_path):
     assert "--nms: the family of boxes is needed by: classes" in done.stderr
     done = command("compile", model, "--nms", "yolov5", "--classes", "3", "--anchors", "1;x")
     assert "--anchors" in done.stderr
+
+
+def test_inspect_tells_what_the_host_does(tmp_path):
+    nms = Nms("yolov8", CLASSES, score_threshold=0.5, max_per_class=6, regression_length=4)
+    model = Detector({**HEADS_V8, "extra": (16, 7)}).model()
+    path = tmp_path / "det.hef"
+    path.write_bytes(hef.write(compiled(model, nms=nms, argmax=["extra"])))
+    facts = json.loads(command("inspect", path, "--json").stdout)
+    boxes, index = facts["host operations"]
+    assert (boxes["kind"], boxes["classes"], boxes["score"], boxes["per class"]) == ("YOLOv8 NMS", CLASSES, 0.5, 6)
+    assert boxes["reads"] == "net/reg0, net/cls0_sigmoid, net/reg1, net/cls1_sigmoid"
+    assert (index["kind"], index["reads"]) == ("argmax", "net/extra")
+    types = {stream["name"]: stream["type"] for stream in facts["streams"] if stream["direction"] == "output"}
+    assert types == {"net/yolov8_nms_postprocess": "float32", "net/extra_argmax": "uint8"}

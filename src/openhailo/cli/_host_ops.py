@@ -1,11 +1,11 @@
-"""Options of `openhailo compile` that leave the last steps of a network to the host."""
+"""Host operations on the command line: options of `openhailo compile`, facts for `openhailo inspect`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from openhailo.errors import InputError
 
 if TYPE_CHECKING:
     from openhailo.compiler.host_ops.request import Nms
+    from openhailo.hef.model import NetworkGroup, VStream
 
 
 class Family(StrEnum):
@@ -88,3 +89,40 @@ def parse_anchors(text: str) -> Sequence[Sequence[float]]:
         return tuple(tuple(float(size) for size in level.split(",")) for level in text.split(";"))
     except ValueError as error:
         raise InputError(what="--anchors", detail=f"{text!r} is not of the form w,h,w,h;w,h,w,h") from error
+
+
+_METHODS = {
+    "YoloNmsOp": "YOLOv5",
+    "YoloSegNmsOp": "YOLOv5-seg",
+    "YoloxNmsOp": "YOLOX",
+    "Yolov8NmsOp": "YOLOv8",
+    "SsdNmsOp": "SSD",
+    "IouNmsOp": "IOU",
+}
+
+
+def op_facts(group: NetworkGroup, vstream: VStream) -> dict[str, Any]:
+    """Describe the host op behind an output, for a table."""
+    from openhailo.hef.ops import LogitsOp, NmsOp
+
+    assert vstream.op is not None, "the caller asked"
+    body = vstream.op.body
+    facts: dict[str, Any] = {"group": group.name, "output": vstream.name, "kind": ""}
+    facts |= dict.fromkeys(("classes", "score", "IoU", "per class"), "")
+    if isinstance(body, LogitsOp):
+        facts["kind"] = body.logits_type.name.lower()
+    elif isinstance(body, NmsOp):
+        kind = _METHODS.get(type(body.method).__name__, "unknown")
+        facts["kind"] = f"{kind} boxes" if body.bbox_decoding_only else f"{kind} NMS"
+        facts |= {"classes": body.output_classes, "score": body.nms_score_th, "IoU": body.nms_iou_th}
+        facts["per class"] = body.max_proposals_per_class
+    return {**facts, "reads": ", ".join(vstream.streams)}
+
+
+def gives_real_numbers(vstream: VStream) -> bool:
+    """Whether a host op makes float32 of whatever the device sends: all but argmax do (runtime-behaviour.md 14)."""
+    from openhailo.hef.enums import LogitsType
+    from openhailo.hef.ops import LogitsOp
+
+    body = vstream.op.body if vstream.op else None
+    return body is not None and not (isinstance(body, LogitsOp) and body.logits_type is LogitsType.ARGMAX)

@@ -10,6 +10,7 @@ import typer
 from openhailo._units import format_bytes
 from openhailo.errors import InputError
 
+from ._host_ops import gives_real_numbers, op_facts
 from ._output import JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
@@ -79,12 +80,7 @@ def hef_facts(hef: Hef, findings: list[Finding]) -> dict[str, Any]:
         "network groups": [_group_facts(group) for group in hef.network_groups],
         "streams": [_stream_facts(group, v) for group in hef.network_groups for v in group.vstreams],
     }
-    ops = [
-        {"group": group.name, "op": op.name, "kind": type(op.body).__name__, "output": op.output_pads[0].name}
-        for group in hef.network_groups
-        for op in group.host_ops
-        if op.output_pads
-    ]
+    ops = [op_facts(group, vstream) for group in hef.network_groups for vstream in group.output_vstreams if vstream.op]
     if ops:
         facts["host operations"] = ops
     if findings:
@@ -110,16 +106,16 @@ def _group_facts(group: NetworkGroup) -> dict[str, Any]:
 
 def _stream_facts(group: NetworkGroup, vstream: VStream) -> dict[str, Any]:
     quant = vstream.quant
-    per_feature = len(quant.qp_scales)
+    per_feature, real = len(quant.qp_scales), gives_real_numbers(vstream)
     return {
         "group": group.name,
         "name": vstream.name,
         "direction": "input" if vstream.direction == 0 else "output",
         "shape": "x".join(str(size) for size in vstream.shape),
         "order": vstream.order.name,
-        "type": f"uint{8 * vstream.data_bytes}",
-        "scale": f"{per_feature} per feature" if per_feature else f"{quant.qp_scale:.6g}",
-        "zero point": "" if per_feature else f"{quant.qp_zp:g}",
+        "type": "float32" if real else f"uint{8 * vstream.data_bytes}",
+        "scale": "" if real else f"{per_feature} per feature" if per_feature else f"{quant.qp_scale:.6g}",
+        "zero point": "" if real or per_feature else f"{quant.qp_zp:g}",
         "original names": ", ".join(vstream.original_names),
     }
 
