@@ -24,6 +24,7 @@ SAYS = {
     "05_sensors_and_notifications": ["122.0 degrees Celsius", "HEALTH_MONITOR_TEMPERATURE_ALARM", "bytes from the app"],
     "06_trace_a_run": ["CONTEXT_SWITCH_SET_CONTEXT_INFO -> ok", "completed", "openhailo trace"],
     "07_silicon_hef_with_reference": ["without numerics", "edges/halves (1, 2, 1): uint8", "DMA engines"],
+    "08_many_frames_in_flight": ["100 callbacks, all well: True", "the same results: True", "100 frames of 2 streams"],
 }
 
 
