@@ -79,6 +79,8 @@ def _read_driver(wishes: Wishes, machine: Machine, runner: Runner) -> DriverTree
     if wishes.driver_source:
         return read_tree(wishes.driver_source)
     if wishes.driver_package:
+        if not wishes.live:
+            raise InputError(what="driver package", detail="for another root give the driver's tree, --driver-source")
         package = read_package(require_file(wishes.driver_package), runner)
         require_architecture(package, machine)
         return package

@@ -42,7 +42,7 @@ def _isolation(machine: Machine, request: Request) -> Step:
         return Step("iommu", what, why, State.SKIPPED, note="another root is prepared: its machine will tell")
     if machine.iommu_groups and all(function.iommu_group is not None for function in machine.functions):
         return Step(
-            "iommu", what, why, State.DONE, note=f"the kernel keeps {machine.iommu_groups} groups of devices apart"
+            "iommu", what, why, State.DONE, note=f"groups that the kernel keeps apart: {machine.iommu_groups}"
         )
     note = (
         "the kernel shows no group for the card: switch it on in the firmware's settings, and on Intel add "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from openhailo.setup import Tree, apply_plan, plan_kernel
 from openhailo.setup.firmware import load_firmware
 from openhailo.setup.parameters import parse_options
 from openhailo.setup.run import SystemRunner
-from openhailo.setup.source import read_tree
+from openhailo.setup.source import read_package, read_tree, require_architecture
 from openhailo.spec.ioctl import RELEASES
 from openhailo.twin.firmware.image import build_placeholder_image
 
@@ -306,6 +307,30 @@ def test_packages_that_are_not_the_driver(make_computer: Make, tmp_path: Path, f
     package.write_bytes(b"")
     with pytest.raises(InputError, match=says):
         computer.request(driver_package=package)
+
+
+def test_a_package_is_for_the_running_system(make_computer: Make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--driver-source"):
+        make_computer("debian13").request(driver_package=tmp_path / "x.deb", live=False)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed: this is no Debian")
+def test_a_real_package_is_read(make_computer: Make, tmp_path: Path) -> None:
+    content = tmp_path / "content"
+    (content / "DEBIAN").mkdir(parents=True)
+    fields = "Package: hailo-dkms\nVersion: 1:4.23.0-2\nArchitecture: arm64\nMaintainer: nobody\nDescription: none\n"
+    (content / "DEBIAN/control").write_text(fields)
+    package = tmp_path / "-a b; c.deb"
+    runner = SystemRunner()
+    assert runner.run(["dpkg-deb", "--build", str(content), str(package)], timeout_s=60).code == 0
+    found = read_package(package, runner)
+    assert (found.name, found.package_version, found.version) == ("hailo-dkms", "1:4.23.0-2", (4, 23, 0))
+    require_architecture(found, make_computer("debian13").machine)
+    with pytest.raises(InputError, match="is for arm64, this machine is amd64"):
+        require_architecture(found, make_computer("debian12").machine)
+    package.write_bytes(b"!<arch>\nnot really")
+    with pytest.raises(InputError, match="not a Debian package"):
+        read_package(package, runner)
 
 
 def test_a_tree_or_a_package_but_not_both(make_computer: Make, tmp_path: Path, driver_tree: Path) -> None:
