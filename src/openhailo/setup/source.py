@@ -24,7 +24,7 @@ _MAX_FILES = 20_000
 _MAX_TREE_BYTES = 256 << 20
 _MAX_PACKAGE_BYTES = 256 << 20
 _SKIPPED = frozenset({".git", ".svn", "__pycache__"})
-#: The folder of the module in the vendor's tree (driver.md 1.2).
+#: The folder of the module in the vendor's tree (driver.md 1.2). That it builds as any module does is a GUESS.
 _MODULE_FOLDERS = ("linux/pcie", ".")
 #: Where a version may stand; the first that is found counts (driver.md 1.2, 7; the names of the macros are a GUESS:
 #: the facts name the header and the version's three numbers, not how they are spelt).

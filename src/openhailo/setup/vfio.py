@@ -12,7 +12,7 @@ from .tree import Tree
 MODULES_LOAD = "/etc/modules-load.d/openhailo-vfio.conf"
 UDEV_RULES = "/etc/udev/rules.d/60-openhailo-vfio.rules"
 LIMITS = "/etc/security/limits.d/openhailo.conf"
-#: Memory that a program may pin for the card, in KiB; the buffers of a large network are tens of MiB.
+#: Memory that a program may pin for the card, in KiB. GUESS: the buffers of a large network are tens of MiB.
 _MEMLOCK_KIB = 2 << 20
 _DRIVER = "vfio-pci"
 
@@ -41,9 +41,7 @@ def _isolation(machine: Machine, request: Request) -> Step:
     if not request.live:
         return Step("iommu", what, why, State.SKIPPED, note="another root is prepared: its machine will tell")
     if machine.iommu_groups and all(function.iommu_group is not None for function in machine.functions):
-        return Step(
-            "iommu", what, why, State.DONE, note=f"groups that the kernel keeps apart: {machine.iommu_groups}"
-        )
+        return Step("iommu", what, why, State.DONE, note=f"groups that the kernel keeps apart: {machine.iommu_groups}")
     note = (
         "the kernel shows no group for the card: switch it on in the firmware's settings, and on Intel add "
         "intel_iommu=on to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub`, restart. Without one only root can "
