@@ -7,7 +7,7 @@ import numpy as np
 from openhailo.runtime.formats import Array
 
 #: Rows are compared this many bytes at a time, so that the best so far stays in the processor's cache.
-_BLOCK_BYTES = 1 << 17
+_BLOCK_BYTES = 1 << 16
 
 
 def softmax(values: Array) -> None:
@@ -33,10 +33,18 @@ def argmax(frames: Array, out: Array) -> None:
 
 
 def _running(planes: Array, out: Array) -> None:
-    """Argmax over planes (features, rows, columns) that lie row by row in memory."""
-    most = planes[0].copy()
-    index = np.zeros(most.shape, np.uint16)
-    for number in range(1, len(planes)):
-        index[planes[number] > most] = number
-        np.maximum(most, planes[number], out=most)
-    np.copyto(out, index, casting="unsafe")
+    """Argmax over planes (features, rows, columns) that lie row by row in memory.
+
+    Number and index are one integer, so that the largest of those has the answer in its lower half: the index counts
+    backwards, so that of equal numbers the first one is the largest.
+    """
+    bits = 8 if planes.dtype == np.uint8 and len(planes) <= 1 << 8 else 16
+    kind = np.uint16 if bits == 8 else np.uint32
+    last = kind((1 << bits) - 1)
+    most, key = np.zeros(planes.shape[1:], kind), np.empty(planes.shape[1:], kind)
+    for number, plane in enumerate(planes):
+        np.copyto(key, plane)
+        np.left_shift(key, kind(bits), out=key)
+        np.bitwise_or(key, last - kind(number), out=key)
+        np.maximum(most, key, out=most)
+    np.copyto(out, last - (most & last), casting="unsafe")

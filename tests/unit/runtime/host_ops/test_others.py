@@ -179,6 +179,16 @@ def test_argmax_is_the_first_largest(seed, shape, rows_of_features, data_bytes):
         assert out[index] == features.index(max(features))
 
 
+@pytest.mark.parametrize(("features", "dtype"), [(256, np.uint8), (257, np.uint8), (300, np.uint16)])
+def test_argmax_of_many_features(features, dtype):
+    rng = np.random.default_rng(4)
+    frames = rng.integers(0, np.iinfo(dtype).max + 1, (2, 3, features, 5)).astype(dtype).transpose(0, 1, 3, 2)
+    out = np.empty((2, 3, 5), np.uint16)
+    for wire in (frames, np.minimum(frames, 3), np.maximum(frames, 2) * 0, frames * 0 + np.iinfo(dtype).max):
+        logits.argmax(wire, out)
+        np.testing.assert_array_equal(out, np.ascontiguousarray(wire).argmax(axis=3))
+
+
 def test_argmax_of_a_picture_is_done_by_pieces():
     frames = np.random.default_rng(1).integers(0, 256, (1, 300, 19, 500), np.uint8).transpose(0, 1, 3, 2)
     out = np.empty((1, 300, 500), np.uint8)
