@@ -344,6 +344,8 @@ class ConfiguredInferModel:
         self, bindings: Sequence[ConfiguredInferModel.Bindings], callback: Callback | None = None
     ) -> AsyncInferJob:
         """Hand frames in; ``callback(completion_info=...)`` is called once, when all are done."""
+        if isinstance(bindings, self.Bindings):
+            raise TypeError("a list of bindings is needed: run([bindings], timeout_ms), run_async([bindings], callback)")
         called = threading.Event()
 
         def call(error_code: int, error: BaseException | None = None) -> None:

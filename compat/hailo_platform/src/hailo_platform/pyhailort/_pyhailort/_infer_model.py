@@ -271,7 +271,7 @@ class ConfiguredInferModel(Translating):
     def run(self, bindings: Sequence[ConfiguredInferModelBindings], timeout: timedelta) -> None:
         """Run frames and wait; a frame that failed is told."""
         with running(self._model.group):
-            self._model.run([each.ready() for each in _several(bindings)], timeout.total_seconds())
+            self._model.run([each.ready() for each in bindings], timeout.total_seconds())
 
     def run_async(
         self, bindings: Sequence[ConfiguredInferModelBindings], callback: Callback | None = None
@@ -284,7 +284,7 @@ class ConfiguredInferModel(Translating):
                 callback(status_of(error) if error is not None else 0, error)
 
         with running(self._model.group):
-            return AsyncInferJob(self._model.run_async([each.ready() for each in _several(bindings)], told))
+            return AsyncInferJob(self._model.run_async([each.ready() for each in bindings], told))
 
     def activate(self) -> None:
         """Give it the device; status 6 under a scheduler."""
@@ -322,12 +322,6 @@ class ConfiguredInferModel(Translating):
 
     def __del__(self) -> None:
         self._owner.retire(self._model)
-
-
-def _several(bindings: Sequence[ConfiguredInferModelBindings]) -> Sequence[ConfiguredInferModelBindings]:
-    if isinstance(bindings, ConfiguredInferModelBindings):
-        raise TypeError("a list of bindings is needed: run([bindings], timeout_ms), run_async([bindings], callback)")
-    return bindings
 
 
 class AsyncInferJob(Translating):
