@@ -215,7 +215,7 @@ def _verify(plan: Plan, request: Request, tree: Tree) -> list[Any]:
     if not request.live:
         return []
     if plan.way == "vfio":
-        return list(verify_vfio(tree, request.group, request.user))
+        return list(verify_vfio(tree, request.group, request.user, pause=time.sleep))
     cards = [function for function in list_functions(tree.root / "sys") if function.driver != "vfio-pci"]
     return list(verify_nodes(tree, request.group, request.user, len(cards), pause=time.sleep))
 

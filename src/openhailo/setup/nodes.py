@@ -24,6 +24,8 @@ OpenFile = Callable[[str], DeviceFile]
 _SYS_CLASS = "/sys/class/hailo_chardev"
 #: Processes that are looked through for holders of a node.
 _MAX_PROCESSES = 20_000
+#: How long nodes may take: a soft reset and a load of the firmware have 5 s each (driver.md 2.4).
+_ATTEMPTS, _INTERVAL_S = 75, 0.2
 
 
 @dataclass(frozen=True)
@@ -130,70 +132,90 @@ def verify_nodes(
     *,
     open_file: OpenFile = CharDevice,
     pause: Callable[[float], None],
-    attempts: int = 30,
+    attempts: int = _ATTEMPTS,
 ) -> list[Check]:
-    """Wait for the nodes (later drivers probe in the background), then look at access and ask each its version.
+    """Wait for the nodes and their permissions, then ask each for its version.
 
-    ``functions`` is how many cards PCI shows: none, and there is nothing to verify. ``pause`` waits in seconds, at most
-    ``attempts`` times. Raises `DeviceTimeout` when no node comes.
+    Later drivers probe in the background, and udev comes after. ``functions`` is how many cards PCI shows: none, and
+    there is nothing to verify. ``pause`` waits in seconds between ``attempts``. Raises `DeviceTimeout` when no node
+    comes.
     """
     if not functions:
         return [Check("card", True, "none is visible on PCI, so there is no node to look at")]
-    numbers = _await_nodes(tree, pause, attempts)
-    checks = [Check("nodes", len(numbers) >= functions, f"{len(numbers)} for {functions} cards")]
-    for number in numbers:
-        checks.append(_access(tree, f"/dev/hailo{number}", group, user))
-        report = report_node(tree, number, open_file)
-        good = report.supported and report.firmware_runs is True
-        runs = {True: "firmware runs", False: "no firmware runs: see the kernel log", None: "not asked"}
-        family = f"family {report.family}" if report.family else "not supported"
-        detail = report.problem or f"hailo_pci {report.version} ({family}), {runs[report.firmware_runs]}"
-        checks.append(Check(f"answer of {report.path}", good, detail))
+    checks = _patiently(lambda: _look_at_nodes(tree, group, user, functions), pause, attempts)
+    numbers = _node_numbers(tree)
+    if not numbers:
+        budget_s = attempts * _INTERVAL_S
+        raise DeviceTimeout(
+            what="/dev/hailo0",
+            budget_s=budget_s,
+            elapsed_s=budget_s,
+            hint="the kernel log (`journalctl -k -g hailo`) says why; docs/troubleshooting.md lists the usual reasons",
+        )
+    return checks + [_answer(report_node(tree, number, open_file)) for number in numbers]
+
+
+def verify_vfio(
+    tree: Tree, group: str, user: str, *, pause: Callable[[float], None], attempts: int = _ATTEMPTS // 5
+) -> list[Check]:
+    """Look at each card: whether vfio-pci has it, and who may open the node of its IOMMU group (udev may come late)."""
+    return _patiently(lambda: _look_at_functions(tree, group, user), pause, attempts)
+
+
+def _patiently(look: Callable[[], list[Check]], pause: Callable[[float], None], attempts: int) -> list[Check]:
+    """Look until all is good, at most ``attempts`` times; return what was seen last."""
+    checks = look()
+    for _ in range(attempts - 1):
+        if all(check.good for check in checks):
+            break
+        pause(_INTERVAL_S)
+        checks = look()
     return checks
 
 
-def verify_vfio(tree: Tree, group: str, user: str) -> list[Check]:
-    """Look at each card: whether vfio-pci has it, and who may open the node of its IOMMU group."""
+def _node_numbers(tree: Tree) -> list[int]:
+    return sorted(int(n[5:]) for n in tree.names("/dev") if n.startswith("hailo") and n[5:].isdecimal())
+
+
+def _look_at_nodes(tree: Tree, group: str, user: str, functions: int) -> list[Check]:
+    numbers = _node_numbers(tree)
+    count = Check("nodes", len(numbers) >= functions, f"{len(numbers)} for {functions} cards")
+    return [count, *(_access(tree, f"/dev/hailo{number}", group, user) for number in numbers)]
+
+
+def _answer(report: NodeReport) -> Check:
+    runs = {True: "firmware runs", False: "no firmware runs: see the kernel log", None: "not asked"}
+    family = f"family {report.family}" if report.family else "not supported"
+    detail = report.problem or f"hailo_pci {report.version} ({family}), {runs[report.firmware_runs]}"
+    return Check(f"answer of {report.path}", report.supported and report.firmware_runs is True, detail)
+
+
+def _look_at_functions(tree: Tree, group: str, user: str) -> list[Check]:
     functions = list_functions(tree.root / "sys")
     checks = [] if functions else [Check("card", True, "none is visible on PCI, so there is no node to look at")]
     for function in functions:
         bound = function.driver == "vfio-pci"
         advice = "" if bound else f"; `openhailo bind vfio {function.address} --apply` changes it"
         checks.append(Check(f"driver of {function.address}", bound, f"{function.driver or 'none'}{advice}"))
-        node = f"/dev/vfio/{function.iommu_group}"
-        if tree.exists(node):
-            checks.append(_access(tree, node, group, user))
-        elif bound:
-            checks.append(Check(f"node of {function.address}", False, f"{node} is missing"))
+        if bound:
+            checks.append(_access(tree, f"/dev/vfio/{function.iommu_group}", group, user))
     return checks
 
 
-def _await_nodes(tree: Tree, pause: Callable[[float], None], attempts: int) -> list[int]:
-    interval_s = 0.2
-    for attempt in range(attempts):
-        if attempt:
-            pause(interval_s)
-        numbers = sorted(int(n[5:]) for n in tree.names("/dev") if n.startswith("hailo") and n[5:].isdecimal())
-        if numbers:
-            return numbers
-    budget_s = attempts * interval_s
-    raise DeviceTimeout(
-        what="/dev/hailo0",
-        budget_s=budget_s,
-        elapsed_s=budget_s,
-        hint="the kernel log (`journalctl -k -g hailo`) says why; docs/troubleshooting.md lists the usual reasons",
-    )
-
-
 def _access(tree: Tree, path: str, group: str, user: str) -> Check:
-    status = tree.locate(path).stat()
+    """Tell whether group or user may read and write ``path``."""
+    what = f"access to {path}"
+    try:
+        status = tree.locate(path).stat()
+    except OSError as error:
+        return Check(what, False, error.strerror or "it is not there")
     mode = stat.S_IMODE(status.st_mode)
     gid = _group_id(tree, group)
     members = group_members(tree, group) or []
     for_all = mode & 0o006 == 0o006
     for_group = mode & 0o060 == 0o060 and status.st_gid == gid and (not user or user in members)
     detail = f"mode {mode:04o}, group id {status.st_gid}, {group} is {'missing' if gid is None else gid}"
-    return Check(f"access to {path}", for_all or for_group, detail)
+    return Check(what, for_all or for_group, detail)
 
 
 def _group_id(tree: Tree, group: str) -> int | None:

@@ -40,13 +40,17 @@ def wishes(tmp_path: Path) -> list[str]:
     return ["--driver-source", str(driver), "--firmware", str(firmware)]
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openhailo.cli.setup.time.sleep", lambda _: None)
+
+
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nodes of the machine are twins behind the virtual kernel driver."""
     with VirtualKernelDriver(Twin(), "4.23.0") as driver:
-        monkeypatch.setattr(
-            "openhailo.setup.nodes.verify_nodes.__kwdefaults__", {"open_file": lambda _: driver.open(), "attempts": 1}
-        )
+        defaults = {"open_file": lambda _: driver.open(), "attempts": 2}
+        monkeypatch.setattr("openhailo.setup.nodes.verify_nodes.__kwdefaults__", defaults)
         yield
 
 

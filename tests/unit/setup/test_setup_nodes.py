@@ -177,6 +177,17 @@ def test_nodes_may_come_late(make_computer: Make, make_driver: Callable[..., Vir
     assert "4.23.0 (family D), firmware runs" in checks[-1].detail
 
 
+def test_permissions_may_come_late(make_computer: Make, make_driver: Callable[..., VirtualKernelDriver]) -> None:
+    """udev sets them after the kernel made the node."""
+    computer, driver = make_computer("debian13"), make_driver()
+    computer.runner.groupadd(["hailo"])
+    node = computer.put("dev/hailo0", mode=0o600)
+    checks = verify_nodes(
+        computer.tree, "hailo", "", 1, open_file=lambda _: driver.open(), pause=lambda _: node.chmod(0o660)
+    )
+    assert all(check.good for check in checks)
+
+
 def test_a_node_that_never_comes(make_computer: Make) -> None:
     with pytest.raises(DeviceTimeout, match="journalctl"):
         verify_nodes(make_computer("debian13").tree, "hailo", "", 1, pause=lambda _: None)
@@ -199,18 +210,21 @@ def test_access_of_the_user(
 
 def test_cards_for_vfio(make_computer: Make) -> None:
     computer = make_computer("debian13")
-    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna")] == [True]
+    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna", pause=lambda _: None)] == [True]
     computer.runner.groupadd(["hailo"])
     computer.runner.usermod(["hailo", "anna"])
     computer.add_card(driver="vfio-pci", group=4)
-    checks = verify_vfio(computer.tree, "hailo", "anna")
-    assert [(check.what, check.good) for check in checks] == [(f"driver of {BDF}", True), (f"node of {BDF}", False)]
+    checks = verify_vfio(computer.tree, "hailo", "anna", pause=lambda _: None)
+    assert [(check.what, check.good) for check in checks] == [
+        (f"driver of {BDF}", True),
+        ("access to /dev/vfio/4", False),
+    ]
     computer.put("dev/vfio/4", mode=0o660)
-    assert all(check.good for check in verify_vfio(computer.tree, "hailo", "anna"))
+    assert all(check.good for check in verify_vfio(computer.tree, "hailo", "anna", pause=lambda _: None))
     (computer.root / "dev/vfio/4").chmod(0o600)
-    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna")] == [True, False]
+    assert [check.good for check in verify_vfio(computer.tree, "hailo", "anna", pause=lambda _: None)] == [True, False]
     computer.add_card("0001:02:00.0", driver="hailo")
-    (*_, last) = verify_vfio(computer.tree, "hailo", "anna")
+    (*_, last) = verify_vfio(computer.tree, "hailo", "anna", pause=lambda _: None)
     assert (last.good, "openhailo bind vfio 0001:02:00.0 --apply" in last.detail) == (False, True)
 
 
