@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DeviceNotFound, InputError
+from openhailo.errors import AccessDenied, DeviceError, DeviceNotFound, InputError
 from openhailo.spec.pci import PciIdentity
 
 from .syscalls import LinuxKernel
@@ -127,7 +127,7 @@ def _to_vfio(function: PciFunctionInfo, root: Path) -> Plan:
     problems = []
     if not (root / "bus" / "pci" / "drivers" / VFIO).is_dir():
         problems.append("the module vfio-pci is not loaded: run `sudo modprobe vfio-pci`")
-    if function.iommu_group is None:
+    if function.iommu_group is None and not _allows_noiommu(root):
         problems.append(
             "there is no IOMMU in front of it, without which vfio-pci refuses it: switch on VT-d or AMD-Vi in the "
             "firmware setup, on Intel also intel_iommu=on on the kernel command line, and restart (docs/vfio.md)"
@@ -145,11 +145,22 @@ def _to_vfio(function: PciFunctionInfo, root: Path) -> Plan:
     return Plan(function, "vfio", writes, tuple(problems), _vfio_notes(function))
 
 
+def _allows_noiommu(root: Path) -> bool:
+    """Tell whether VFIO was told to hand out devices that nothing confines."""
+    try:
+        text = (root / "module" / "vfio" / "parameters" / "enable_unsafe_noiommu_mode").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return text.strip() in ("Y", "1")
+
+
 def _vfio_notes(function: PciFunctionInfo) -> tuple[str, ...]:
     notes = ["it holds until the next boot; `openhailo setup vfio` makes it last"]
     if function.iommu_group is not None:
         node = f"/dev/vfio/{function.iommu_group}"
         notes.append(f"{node} belongs to root; docs/vfio.md shows the udev rule that opens it to a group")
+    else:
+        notes.append("without an IOMMU only trusted-host ways reach it (docs/vfio.md)")
     return tuple(notes)
 
 
@@ -184,11 +195,11 @@ def apply(
 ) -> PciFunctionInfo:
     """Carry ``plan`` out and check the result. Returns the function as it is then.
 
-    Raises `AccessDenied` (not root), `DeviceBusy` (the plan has problems), `DeviceError` (a write failed, or it had no
-    effect); the message says what is undone with what.
+    Raises `AccessDenied` (not root), `DeviceError` (the plan has problems, a write failed, or all had no effect); the
+    message says what to do.
     """
     if plan.problems:
-        raise DeviceBusy(name=plan.function.address, detail="; ".join(plan.problems))
+        raise DeviceError(f"{plan.function.address} cannot go to {plan.target}: {'; '.join(plan.problems)}")
     if plan.writes and (os.geteuid() if uid is None else uid) != 0:
         raise AccessDenied(name=plan.function.address, hint="only root may change drivers; run it with sudo")
     write = write or LinuxKernel().write_attribute

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openhailo.bus.binding import Plan, apply, plan_binding
-from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DeviceNotFound, InputError
+from openhailo.errors import AccessDenied, DeviceError, DeviceNotFound, InputError
 
 ADDRESS = "0000:01:00.0"
 
@@ -161,7 +161,7 @@ def test_the_link_is_kept_out_of_l0s(sysfs: Sysfs, now: str | None, steps: list[
 def refuse(sysfs: Sysfs, words: str) -> None:
     plan = plan_binding("vfio", ADDRESS, sysfs.root)
     assert len(plan.problems) == 1 and words in plan.problems[0]
-    with pytest.raises(DeviceBusy, match=words):
+    with pytest.raises(DeviceError, match=words):
         sysfs.apply(plan)
     assert sysfs.log == []
 
@@ -176,6 +176,16 @@ def test_the_module_is_missing(sysfs: Sysfs) -> None:
 def test_no_iommu(sysfs: Sysfs) -> None:
     sysfs.add(group=None)
     refuse(sysfs, "there is no IOMMU")
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("Y\n", True), ("N\n", False)])
+def test_no_iommu_is_no_problem_where_that_is_wanted(sysfs: Sysfs, text: str, allowed: bool) -> None:
+    sysfs.add(group=None)
+    (sysfs.root / "module/vfio/parameters").mkdir(parents=True)
+    (sysfs.root / "module/vfio/parameters/enable_unsafe_noiommu_mode").write_text(text)
+    plan = plan_binding("vfio", ADDRESS, sysfs.root)
+    assert (plan.problems == ()) == allowed
+    assert any("trusted-host" in note for note in plan.notes)
 
 
 def test_others_in_the_group(sysfs: Sysfs) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from openhailo.cli.main import app
-from openhailo.errors import DeviceBusy
+from openhailo.errors import DeviceError
 
 ADDRESS = "0000:01:00.0"
 
@@ -61,7 +61,7 @@ def test_nothing_to_do(sysfs: Path) -> None:
 def test_problems_are_shown_and_keep_it_from_being_done(sysfs: Path) -> None:
     (sysfs / "bus/pci/devices" / ADDRESS / "iommu_group").unlink()
     assert "PROBLEM: there is no IOMMU" in run(sysfs, "vfio")
-    with pytest.raises(DeviceBusy, match="no IOMMU"):
+    with pytest.raises(DeviceError, match="no IOMMU"):
         run(sysfs, "vfio", "--apply")
 
 

@@ -27,13 +27,15 @@ DEFAULT_RANGES: Final[IovaRanges] = ((0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 39) -
 COHERENCE_CHECKED_SINCE: Final = (6, 2)
 _DEFAULT_PAGE: Final = 4096
 
-_REMAPPING_HINT: Final = (
+#: Why interrupts may keep a device from being handed out; ``module`` is the one that has the option.
+REMAPPING_HINT: Final = (
     "the IOMMU cannot isolate interrupts; switch interrupt remapping on in the firmware setup, or accept that the "
-    "device can send any interrupt: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1"
+    "device can send any interrupt: modprobe {module} allow_unsafe_interrupts=1"
 )
+_TYPE1_HINT: Final = REMAPPING_HINT.format(module="vfio_iommu_type1")
 _SET_IOMMU_HINTS: Final = {
-    Extension.TYPE1V2: _REMAPPING_HINT,
-    Extension.TYPE1: _REMAPPING_HINT,
+    Extension.TYPE1V2: _TYPE1_HINT,
+    Extension.TYPE1: _TYPE1_HINT,
     Extension.NOIOMMU: "without an IOMMU only root may do this (CAP_SYS_RAWIO)",
 }
 #: Drivers that do not keep a group from being used: our own, and bridges.

@@ -14,12 +14,12 @@ import numpy as np
 
 from openhailo.bus.syscalls import Kernel
 from openhailo.bus.sysfs import SYSFS, PciFunctionInfo
-from openhailo.errors import DeviceError, DmaMapError, MalformedReply
+from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DmaMapError, MalformedReply, OpenHailoError
 from openhailo.spec import vfio
 from openhailo.spec.layout import Struct
 from openhailo.spec.vfio import IoasFlag, Request
 
-from .container import checked_ranges
+from .container import REMAPPING_HINT, checked_ranges
 from .iommu import IovaRanges, OpenedDevice, map_error, open_node_error
 
 #: More ranges than any IOMMU has.
@@ -51,7 +51,10 @@ class AddressSpace:
             (Request.DEVICE_BIND_IOMMUFD, vfio.BIND_IOMMUFD, {"iommufd": self.fd}),
             (Request.DEVICE_ATTACH_IOMMUFD_PT, vfio.ATTACH_PAGE_TABLE, {"pt_id": self.identity}),
         ):
-            self._ask(device_fd, request, layout, size_member="argsz", **values)
+            try:
+                self._ask(device_fd, request, layout, size_member="argsz", **values)
+            except DeviceError as error:
+                raise _attach_error(error, request, self.name) from error
         self._read_ranges()
 
     def _ask(
@@ -124,6 +127,17 @@ class AddressSpace:
             with suppress(OSError):
                 self._kernel.close(self.fd)
         self.fd = -1
+
+
+def _attach_error(error: DeviceError, request: Request, name: str) -> OpenHailoError:
+    """Return what a refused bind or attach means; a device that is open already answers EINVAL to a bind."""
+    cause = error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else 0
+    if number == errno.EPERM:
+        return AccessDenied(name=name, hint=REMAPPING_HINT.format(module="iommufd"))
+    if number == errno.EBUSY or (number == errno.EINVAL and request is Request.DEVICE_BIND_IOMMUFD):
+        return DeviceBusy(name=name, detail="another process has it open")
+    return error
 
 
 def device_node(function: PciFunctionInfo, *, root: Path = SYSFS, dev: Path) -> Path | None:

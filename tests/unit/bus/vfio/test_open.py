@@ -200,6 +200,23 @@ def test_interrupts_that_are_not_isolated(bare):
         open_way(bare)
 
 
+@pytest.mark.parametrize("request_number", [0x3B76, 0x3B77], ids=hex)
+def test_interrupts_that_are_not_isolated_for_iommufd(bare, request_number):
+    bare.add("iommufd").kernel.fail[request_number] = errno.EPERM
+    with pytest.raises(AccessDenied, match="modprobe iommufd allow_unsafe_interrupts=1"):
+        open_way(bare)
+
+
+@pytest.mark.parametrize(
+    ("request_number", "number"), [(0x3B76, errno.EINVAL), (0x3B76, errno.EBUSY), (0x3B77, errno.EBUSY)]
+)
+def test_a_device_that_is_open_already(bare, request_number, number):
+    """Its node can be opened again; Linux 6.12 says EINVAL to the bind that follows."""
+    bare.add("iommufd").kernel.fail[request_number] = number
+    with pytest.raises(DeviceBusy, match="another process"):
+        open_way(bare)
+
+
 def test_an_older_type_of_iommu_does(bare):
     bare.add("group").kernel.extensions = {1, 4}
     open_way(bare).close()
