@@ -20,6 +20,7 @@ from openhailo.compiler.host_ops.request import Nms
 from openhailo.errors import InputError
 from openhailo.runtime.formats import FormatOrder, FormatType
 from openhailo.runtime.host_ops import unpack
+from openhailo.runtime.host_ops.boxes import BoxFinder
 from openhailo.runtime.vdevice import VirtualDevice
 
 SIDE, CLASSES = 32, 3
@@ -152,6 +153,24 @@ def test_settings_count_from_the_next_call_on(device):
     assert records["class_id"].tolist() == [box.class_id for box in want]
     np.testing.assert_allclose(records["score"], [float(box.score) for box in want], rtol=1e-6)
     ranked.close()
+
+
+def test_a_host_op_that_fails_fails_its_own_frames_only(device, monkeypatch):
+    nms = Nms("yolov8", CLASSES, score_threshold=0.4, regression_length=4)
+    file = compiled(Detector(HEADS_V8).model(), nms=nms)
+    image = pixels(1, seed=9)[0]
+    network = device.load(file)
+    (want,) = network(image).values()
+    with monkeypatch.context() as patch:
+        patch.setattr(BoxFinder, "result", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        with pytest.raises(MemoryError):
+            network.submit(image).result(30)
+        with pytest.raises(MemoryError):
+            network(image)
+    for got in (network.submit(image).result(30), network(image)):
+        for mine, theirs in zip(*got.values(), want, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    network.close()
 
 
 def test_yolov5(device):

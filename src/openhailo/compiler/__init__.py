@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from .compile import CompiledModel as CompiledModel
     from .compile import compile_model as compile_model
     from .darknet import load_darknet as load_darknet
+    from .host_ops.request import Nms as Nms
     from .report import Report as Report
 
-_HOMES = {"CompiledModel": "compile", "Report": "report", "compile_model": "compile", "load_darknet": "darknet"}
+_HOMES = {
+    "CompiledModel": "compile",
+    "Nms": "host_ops.request",
+    "Report": "report",
+    "compile_model": "compile",
+    "load_darknet": "darknet",
+}
 
-__all__ = ["CompiledModel", "Report", "compile_model", "load_darknet"]
+__all__ = ["CompiledModel", "Nms", "Report", "compile_model", "load_darknet"]
 
 
 def __getattr__(name: str) -> Any:

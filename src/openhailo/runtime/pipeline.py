@@ -486,5 +486,10 @@ class Pipeline:
             assert job.future is not None, "only jobs with a future are settled"
             if job.error is not None:
                 job.future.set_exception(job.error)
+                continue
+            try:
+                result = job.finish() if job.finish else None
+            except Exception as error:  # what the host computes is not this thread's to fail with
+                job.future.set_exception(error)
             else:
-                job.future.set_result(job.finish() if job.finish else None)
+                job.future.set_result(result)
