@@ -119,7 +119,10 @@ def _default_user() -> str:
     """Who called sudo; nobody for a login of root, who needs no group."""
     import pwd
 
-    name = os.environ.get("SUDO_USER", "") or pwd.getpwuid(os.getuid()).pw_name
+    try:
+        name = os.environ.get("SUDO_USER", "") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        return ""
     return "" if name == "root" else name
 
 

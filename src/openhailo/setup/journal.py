@@ -18,7 +18,8 @@ from openhailo.errors import InputError
 from .run import Runner
 from .tree import Tree
 
-#: Where the journal lies; it is there exactly as long as there is something to take back.
+#: Where the journal lies; it is there exactly as long as there is something to take back. Everybody may read it: it
+#: holds former contents of configuration files that everybody may read.
 JOURNAL = "/var/lib/openhailo/setup.json"
 _FORMAT = 1
 #: Programs that a journal may name: those that plans use to take something back.
@@ -62,13 +63,13 @@ class Journal:
         """Folders that the journal itself needs are part of its first record."""
         home = self._tree.missing_folders(JOURNAL)
         for path in home:
-            self._tree.make_folder(path, 0o700 if path == home[-1] else 0o755)
+            self._tree.make_folder(path)
         self.records.append({"kind": "run", "argv": [], "home": home[::-1]})
         self._save()
 
     def _save(self) -> None:
         text = json.dumps({"format": _FORMAT, "records": self.records}, indent=1)
-        self._tree.write(JOURNAL, text.encode(), 0o600)
+        self._tree.write(JOURNAL, text.encode(), 0o644)
 
 
 def file_record(tree: Tree, path: str, content: bytes, added: str = "") -> dict[str, Any]:

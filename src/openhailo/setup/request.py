@@ -46,7 +46,7 @@ def build_request(wishes: Wishes, machine: Machine, tree: Tree, runner: Runner) 
     if wishes.user:
         _require_name("user", wishes.user)
         if wishes.user not in machine.users:
-            raise InputError(what=f"user {wishes.user}", detail="there is no such user in /etc/passwd")
+            raise InputError(what=f"user {wishes.user}", detail="not in /etc/passwd; --user '' leaves this out")
     if wishes.way != "kernel" and (wishes.driver_source or wishes.driver_package or wishes.module_options):
         raise InputError(what=wishes.way, detail="needs no kernel driver: leave driver and module options out")
     driver = _read_driver(wishes, machine, runner)

@@ -112,6 +112,15 @@ def test_whoever_called_sudo_gets_access(computer: Computer, wishes: list[str]) 
     assert "group npu with anna" in setup(computer, *wishes, "--group", "npu").stdout
 
 
+def test_a_user_without_a_name(computer: Computer, wishes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> object:
+        raise KeyError(number)
+
+    monkeypatch.delenv("SUDO_USER")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert "group hailo\n" in setup(computer, *wishes).stdout
+
+
 @pytest.mark.usefixtures("answering")
 def test_apply_verifies_the_node(computer: Computer, wishes: list[str]) -> None:
     computer.add_card()

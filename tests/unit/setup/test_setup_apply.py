@@ -227,6 +227,7 @@ def test_undo_says_first_what_it_would_do(make_computer: Make, driver_tree: Path
     computer = make_computer("debian13")
     apply(computer, kernel_plan(computer, **EVERYTHING, driver_source=driver_tree, firmware=firmware_file))
     before = snapshot(computer.root)
+    assert computer.tree.mode(JOURNAL) == 0o644
     lines = describe_undo(Journal(computer.tree))
     assert lines[0] == "$ modprobe --remove hailo_pci"
     assert lines[-1].startswith("$ apt-mark auto dkms")

@@ -142,6 +142,13 @@ def test_a_card_that_reads_little_is_not_forced_to_large_descriptors(make_comput
     assert any("256 bytes" in text for text in plan.advice)
 
 
+def test_what_only_root_sees_is_said(make_computer: Make) -> None:
+    computer = make_computer("raspberry")
+    computer.add_card(config=bytes(64))
+    plan = plan_kernel(computer.machine, computer.request(), computer.tree)
+    assert any("only root sees" in text for text in plan.advice)
+
+
 def test_module_options_are_written_with_what_they_mean(make_computer: Make) -> None:
     computer = make_computer("debian12")
     request = computer.request(module_options=["no_power_mode=Y", "o_dbg=7"])
