@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import openhailo
 from openhailo.driver.kernel.link import KernelLink
 from openhailo.errors import ControlFailed, DoesNotFit
 from openhailo.hef import model as hm
@@ -14,6 +15,7 @@ from openhailo.hef.enums import WriteDataKind
 from openhailo.hef.operations import WriteDataByType
 from openhailo.runtime.device import Device
 from openhailo.runtime.network import cycles
+from openhailo.runtime.vdevice import VirtualDevice
 from openhailo.spec.ioctl import RELEASES
 from openhailo.twin.facade import Twin
 from openhailo.twin.ports.devfile import VirtualKernelDriver
@@ -116,3 +118,31 @@ def test_over_the_kernel_driver(release, nets):
         for count in (6, 1, 13, 4):
             frames = frames_of(count, count)
             np.testing.assert_array_equal(network(frames, raw=True)["two/y"], wanted(nets, net, frames))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_under_the_scheduler_bursts_are_cycles(devices, nets):
+    """Two models in contexts and one without, fed in pieces of any size; nothing lost, swapped or left inside."""
+    made = [nets.two(*SHAPES, name="one"), nets.two(*SHAPES, name="other")]
+    plain = nets.single({"x": SHAPES[0]}, {"y": SHAPES[2]}, name="plain")
+    rng = np.random.default_rng(7)
+    with VirtualDevice([openhailo.open() for _ in range(devices)]) as vdevice:
+        batches = zip((*made, plain), (5, 16, 0), strict=True)
+        models = []
+        for net, batch in batches:
+            model = vdevice.create_infer_model(net.hef)
+            model.batch_size = batch
+            models.append(model.configure())
+        waiting = []
+        for turn in range(60):
+            which = int(rng.integers(3))
+            frames = frames_of(int(rng.integers(1, 12)), turn)
+            if which < 2:
+                want = wanted(nets, made[which], frames)
+            else:
+                want = nets.expected(plain.model, {"x": frames})["y"]
+            models[which].wait_for_async_ready(60)
+            waiting.append((models[which].submit(frames), want))
+        for future, want in waiting:
+            (seen,) = future.result(60).values()
+            np.testing.assert_array_equal(seen.reshape(want.shape), want)

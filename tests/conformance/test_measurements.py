@@ -13,9 +13,12 @@ from openhailo.runtime.configure.actions import CODEC
 from openhailo.runtime.device import Device
 from openhailo.runtime.hw_only import CoreSpeed, await_done
 from openhailo.spec.actions import ActionType
+from openhailo.spec.ioctl import RELEASES
 from openhailo.twin.facade import Twin
 from openhailo.twin.ports.devfile import VirtualKernelDriver
 
+#: One release of each family of the driver's interface.
+FAMILIES = {release.family: name for name, release in RELEASES.items()}
 SHAPES = (8, 8, 8), (8, 16, 8), (1, 1, 16)
 
 
@@ -23,12 +26,12 @@ def frames_of(shape, count, seed=3):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
-@pytest.fixture(params=["card", "kernel driver"])
+@pytest.fixture(params=["card", *FAMILIES.values()])
 def any_device(request, device):
     if request.param == "card":
         yield device
         return
-    driver = VirtualKernelDriver(Twin(), release="4.23.0")
+    driver = VirtualKernelDriver(Twin(), release=request.param)
     with Device(KernelLink(driver.open()), name="kernel driver") as opened:
         yield opened
 

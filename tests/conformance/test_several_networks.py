@@ -69,3 +69,12 @@ def test_files_for_newer_chips_are_refused_with_what_to_do(chip, arch, made):
 def test_a_hailo8_file_on_a_hailo8l(made):
     with openhailo.open("twin:hailo8l") as device, pytest.raises(UnsupportedHef, match="--arch hailo8l"):
         device.load(hef.write(made[0].hef))
+
+
+def test_a_hailo8l_file_on_a_hailo8_runs_with_a_warning(made, caplog):
+    file = replace(made[0].hef, header=replace(made[0].hef.header, hw_arch=HwArch.HAILO8L))
+    with openhailo.open("twin:") as device:
+        device.load(hef.write(file, verify=False))
+    assert [record.message for record in caplog.records if "lower performance" in record.message] == [
+        "left: compiled for Hailo-8L: it runs on this Hailo-8 with lower performance; recompile it for Hailo-8"
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from openhailo import hef as hef_floor
 from openhailo.errors import InvalidHef, UnsupportedHef
 from openhailo.hef import model as hef
@@ -15,6 +17,8 @@ from openhailo.runtime.host_ops import describe_ops
 from openhailo.runtime.translate import Translator
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import DeviceArchitecture
+
+_log = logging.getLogger(__name__)
 
 
 def describe(
@@ -33,17 +37,23 @@ def describe(
 
 def read_for(content: bytes | hef.Hef, architecture: int) -> hef.Hef:
     """Return the file, which was compiled for a device of ``architecture``. Raises `HefError`."""
-    file = content if isinstance(content, hef.Hef) else hef_floor.read(content)
-    _check_architecture(file, architecture)
+    if isinstance(content, hef.Hef):
+        _check_architecture(content, architecture)
+        return content
+    file = hef_floor.read(content)
+    warning = _check_architecture(file, architecture)
+    if warning is not None:
+        _log.warning("%s: %s", ", ".join(group.name for group in file.network_groups), warning)
     return file
 
 
-def _check_architecture(file: hef.Hef, architecture: int) -> None:
+def _check_architecture(file: hef.Hef, architecture: int) -> str | None:
+    """Return what a user should know of a file that runs all the same. Raises `UnsupportedHef`."""
     try:
         device = DeviceArchitecture(architecture)
     except ValueError:
         raise UnsupportedHef(feature=f"device architecture {architecture}", hint="use a Hailo-8 or Hailo-8L") from None
-    hef_floor.compatible_with(file, device)
+    return hef_floor.compatible_with(file, device)
 
 
 class _Describer:

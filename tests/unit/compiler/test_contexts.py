@@ -240,6 +240,19 @@ def test_split_networks_compute_the_bits_of_the_whole(contexts, device):
         check_on(device, model, 5, seed=batch_size, batch_size=batch_size)
 
 
+def test_every_cut_at_once_on_the_chip(device):
+    """As many contexts as the graph has places to cut at."""
+    for make in (small_cnn, two_heads, skipping):
+        most = len(candidates(make_schedule(compiled(make()).quantized_model))) + 1
+        check_on(device, compiled(make(), contexts=most), 3, batch_size=2)
+
+
+def test_on_a_hailo8l():
+    model = compiled(skipping(), contexts=3, arch="hailo8l", ddr_above=700)
+    with openhailo.open("twin:hailo8l") as small:
+        check_on(small, model, 5, batch_size=4)
+
+
 def codes_graph(seed, depth, links, heads, channels):
     """A float graph of convolutions, additions of earlier tensors, and several outputs."""
     b = Builder(seed)
