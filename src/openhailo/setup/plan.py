@@ -359,9 +359,7 @@ def _advice(machine: Machine, request: Request) -> list[str]:
     if machine.is_pi5 and not request.pcie_gen3:
         found.append(f"PCIe generation 3 (outside the board's certification) is `{_GEN3}` in config.txt: --pcie-gen3")
     if machine.functions and not request.max_read_request_bytes and machine.page_size_bytes > HARDWARE_PAGE_BYTES:
-        found.append(
-            "only root sees how much the card may read at once; below 512 bytes, the page size is left alone"
-        )
+        found.append("only root sees how much the card may read at once; below 512 bytes, the page size is left alone")
     if 0 < request.max_read_request_bytes < 512:
         found.append(
             f"the card may read {request.max_read_request_bytes} bytes at once only: a fault of the hardware then "
