@@ -130,6 +130,8 @@ class Scheduler:
         self._devices = [_Device(index) for index in range(devices)]
         self._models: dict[int, _Model] = {}
         self._next = 0
+        #: Frames that wait, of all models.
+        self._queued = 0
         self._idle_optimization, self._manual = idle_optimization, manual
         #: Priority -> model that won last, after which the next walk begins.
         self._winners: dict[int, int] = {}
@@ -191,10 +193,12 @@ class Scheduler:
         if not found.queued:
             found.waiting_since = now
         found.queued += frames
+        self._queued += frames
 
     def withdraw(self, model: int, frames: int) -> None:
         """Frames that waited were cancelled."""
         self._models[model].queued -= frames
+        self._queued -= frames
 
     def complete(self, device: int, frames: int) -> None:
         """A device is done with frames."""
@@ -249,7 +253,7 @@ class Scheduler:
     def decide(self, now: float) -> list[Dispatch]:
         """Return what to do now, and take it for done: frames are in flight, switches have begun."""
         found: list[Dispatch] = []
-        while (dispatch := self._stream(now) or self._switch(now)) is not None:
+        while self._queued and (dispatch := self._stream(now) or self._switch(now)) is not None:
             found.append(dispatch)
         return found
 
@@ -366,6 +370,7 @@ class Scheduler:
             device.current, device.used, device.switching = model.index, 0, True
             self.switches += 1
         model.queued -= frames
+        self._queued -= frames
         device.in_flight += frames
         device.used += frames
         model.last_device = device.index
