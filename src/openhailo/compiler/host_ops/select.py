@@ -102,7 +102,8 @@ def _plan_boxes(ends: _Ends, nms: Nms, *, explicit: bool) -> HostPlan:
     if missing and not explicit and not nms.outputs:
         pool = _last_convolutions(ends.model, nms)
         shapes = ends.shapes(pool) if pool else {}
-        levels, inner = _levels(shapes, nms, image)
+        # Deep inside, some layer may have a head's channels by chance: grids that are not complete say nothing there.
+        levels, inner = _levels(shapes, nms, image, complete_only=True)
         if inner:
             raise _nothing_fits(nms, missing, ends.shapes(ends.names))
         ends.names = []
@@ -125,7 +126,9 @@ def _image(ends: _Ends) -> tuple[int, int]:
     return height, width
 
 
-def _levels(shapes: Mapping[str, Shape], nms: Nms, image: tuple[int, int]) -> tuple[tuple[dict[str, str], ...], str]:
+def _levels(
+    shapes: Mapping[str, Shape], nms: Nms, image: tuple[int, int], *, complete_only: bool = False
+) -> tuple[tuple[dict[str, str], ...], str]:
     """Return the levels, lowest stride first, and what is missing where they are not complete."""
     grids: dict[tuple[int, int], list[tuple[str, int]]] = {}
     for name, (height, width, features) in shapes.items():
@@ -134,7 +137,7 @@ def _levels(shapes: Mapping[str, Shape], nms: Nms, image: tuple[int, int]) -> tu
     for grid in sorted(grids, key=lambda grid: -grid[0] * grid[1]):
         roles = nms.roles(len(levels))
         level = _assign(grids[grid], roles)
-        if not level:
+        if not level or (complete_only and len(level) < len(roles)):
             continue
         if len(level) < len(roles):
             wanted = ", ".join(f"{role} with {roles[role]} channels" for role in roles if role not in level)
