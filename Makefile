@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance wire mutants mutants-full fuzz fuzz-long e2e vm bench docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e vm bench docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ type: $(VENV)/.ready ## mypy --strict
 
 conformance: $(VENV)/.ready ## the conformance suite on the device named by OPENHAILO_DEVICE (default: the twin)
 	$(PYTEST) -q tests/conformance
+
+conformance-table: $(VENV)/.ready ## the suite on every device at hand, and docs/conformance.md (TABLE_FLAGS=--check compares)
+	$(BIN)/python -m tests.conformance --report $(REPORT)/conformance.json --docs docs/conformance.md $(TABLE_FLAGS)
 
 wire: $(VENV)/.ready ## replay the recorded exchanges of the vendor's stack and compare byte for byte
 	$(BIN)/python -m tests.wire --report $(REPORT)/wire.json
@@ -60,6 +63,7 @@ docs: $(VENV)/.ready ## check links, commands and examples of the docs
 ci: ## what continuous integration runs
 	$(MAKE) lint type
 	$(MAKE) wire mutants fuzz
+	$(MAKE) conformance-table TABLE_FLAGS=--check
 	$(MAKE) vm VM_FLAGS=--required
 	$(MAKE) docs demo bench
 	$(MAKE) test
