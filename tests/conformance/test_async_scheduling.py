@@ -11,7 +11,7 @@ import pytest
 
 import openhailo
 from openhailo.driver.kernel.link import KernelLink
-from openhailo.errors import Cancelled, InputError
+from openhailo.errors import Cancelled, DeviceTimeout, InputError, StateError
 from openhailo.runtime.device import Device
 from openhailo.runtime.memory import is_page_aligned
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
@@ -140,3 +140,68 @@ def test_without_a_scheduler_devices_take_turns(nets):
         assert len(order) == 20
         assert all(device.busy_s > 0 for device in vdevice.statistics().devices)
         assert vdevice.statistics().switches == 0
+
+
+def test_the_same_network_twice_needs_no_switch(nets):
+    """Both have a queue, a turn and an end of their own."""
+    net = nets.single({"x": SHAPE}, {"y": (1, 1, 10)})
+    frames = frames_of(SHAPE, 20)
+    want = nets.expected(net.model, {"x": frames})["y"]
+    with openhailo.open_virtual_device() as vdevice:
+        first, second = (vdevice.create_infer_model(net.hef).configure() for _ in range(2))
+        other = vdevice.create_infer_model(net.hef)
+        other.batch_size = 2
+        third = other.configure()
+        assert len(vdevice.devices[0].networks) == 2
+        order = completion_order(vdevice, [first, second], 16)
+        assert order.count("net") == 32
+        assert vdevice.statistics().switches == 1
+        assert [model.statistics().frames for model in (first, second, third)] == [16, 16, 0]
+        first.close()
+        assert len(vdevice.devices[0].networks) == 2
+        np.testing.assert_array_equal(second.submit(frames).result(WAIT_S)["net/y"], want)
+        np.testing.assert_array_equal(third.submit(frames).result(WAIT_S)["net/y"], want)
+        second.close()
+        assert len(vdevice.devices[0].networks) == 1
+        third.close()
+        assert vdevice.devices[0].networks == ()
+
+
+def test_equal_instances_share_the_device_fairly(nets):
+    """Neither waits until the other has nothing left."""
+    net = nets.single({"x": SHAPE}, {"y": (1, 1, 10)})
+    with openhailo.open_virtual_device() as vdevice:
+        models = [vdevice.create_infer_model(net.hef).configure() for _ in range(2)]
+        order, lock = [], threading.Lock()
+
+        def done(number):
+            with lock:
+                order.append(number)
+
+        with vdevice.dispatcher.quiet(WAIT_S):
+            jobs = []
+            for number, model in enumerate(models):
+                for frame in frames_of(SHAPE, 32):
+                    bindings = model.create_bindings({"x": frame}, {"y": np.zeros(10, np.uint8)})
+                    jobs.append(model.run_async(bindings, lambda info, number=number: done(number)))
+        for job in jobs:
+            job.wait(WAIT_S)
+        assert 8 <= sum(order[:32]) <= 24
+
+
+def test_waiting_for_an_activation(nets):
+    options = VirtualDeviceOptions(scheduler=False)
+    with VirtualDevice([openhailo.open("twin:")], options) as vdevice:
+        (model,) = configured(vdevice, nets, 1)
+        with pytest.raises(DeviceTimeout, match="activation of m0"):
+            model.group.wait_for_activation(0.0)
+        waiting = threading.Thread(target=model.group.wait_for_activation, args=(WAIT_S,))
+        waiting.start()
+        model.activate()
+        waiting.join(WAIT_S)
+        assert not waiting.is_alive()
+        model.group.wait_for_activation(0.0)
+    with openhailo.open_virtual_device() as vdevice:
+        (model,) = configured(vdevice, nets, 1)
+        with pytest.raises(StateError, match="there is a scheduler"):
+            model.group.wait_for_activation(0.0)

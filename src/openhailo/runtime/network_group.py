@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from openhailo.errors import OpenHailoError, StateError
+from openhailo.errors import DeviceTimeout, OpenHailoError, StateError
 from openhailo.runtime.description import TensorInfos
 from openhailo.runtime.formats import UserFormat
 from openhailo.runtime.frame_plan import FramePlan
@@ -31,11 +31,17 @@ class NetworkGroup:
     With a scheduler it takes turns with others; without one, `activate` gives it the devices until `deactivate`.
     """
 
-    def __init__(self, vdevice: VirtualDevice, networks: Sequence[Network], model: ScheduledModel) -> None:
-        """Use `openhailo.runtime.vdevice.VirtualDevice.configure`."""
-        self._vdevice, self.networks, self.model = vdevice, list(networks), model
+    def __init__(
+        self, vdevice: VirtualDevice, networks: list[Network], model: ScheduledModel, key: object = None
+    ) -> None:
+        """Use `openhailo.runtime.vdevice.VirtualDevice.configure`.
+
+        Groups of the same ``key`` share ``networks``, unless it is false.
+        """
+        self._vdevice, self.networks, self.model, self.key = vdevice, networks, model, key
         self.dispatcher = vdevice.dispatcher
         self._lock = threading.Lock()
+        self._activation = threading.Condition()
         self._plans: dict[tuple[tuple[str, UserFormat], ...], list[FramePlan]] = {}
         self._closed = False
         #: Called when it begins or ends to take frames.
@@ -121,6 +127,20 @@ class NetworkGroup:
         self._vdevice.deactivate(self)
         self._tell()
 
+    def wait_for_activation(self, timeout_s: float) -> None:
+        """Wait until it is active, where there is no scheduler. Raises `DeviceTimeout`, `StateError`."""
+        if not self._vdevice.is_manual:
+            raise StateError(what="waiting for activation", state="there is a scheduler", hint="just run it")
+        with self._activation:
+            if not self._activation.wait_for(lambda: self.is_active, timeout_s):
+                what = f"activation of {self.name}"
+                raise DeviceTimeout(what=what, budget_s=timeout_s, elapsed_s=timeout_s, hint="activate it")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not shut down."""
+        return not self._closed
+
     @property
     def is_active(self) -> bool:
         """Whether frames can run now: always with a scheduler, else between `activate` and `deactivate`."""
@@ -174,6 +194,8 @@ class NetworkGroup:
         self._plans.clear()
 
     def _tell(self) -> None:
+        with self._activation:
+            self._activation.notify_all()
         for listener in list(self.on_state):
             listener()
 

@@ -66,13 +66,15 @@ class SchedulerCounters:
 class _Model:
     """A model, its queue and its limits per device: ``capacity`` frames in flight, ``burst`` per turn.
 
-    A model ``in_cycles`` gets frames only when the device has none.
+    A model ``in_cycles`` gets frames only when the device has none. Models of one ``core`` are the same network, so
+    that there is nothing to switch between them.
     """
 
     index: int
     capacity: int
     burst: int
     parameters: ModelParameters
+    core: int
     in_cycles: bool = False
     queued: int = 0
     waiting_since: float = 0.0
@@ -98,7 +100,7 @@ class _Model:
 
 @dataclass
 class _Device:
-    """A device: what it runs, frames in flight, and frames of the turn that its model has."""
+    """A device: the core that it runs, frames in flight, and frames of the turn that its model has."""
 
     index: int
     current: int | None = None
@@ -129,6 +131,8 @@ class Scheduler:
     def __init__(self, devices: int, *, idle_optimization: bool = True, manual: bool = False) -> None:
         self._devices = [_Device(index) for index in range(devices)]
         self._models: dict[int, _Model] = {}
+        #: Models, the one that was fed longest ago first.
+        self._order: list[_Model] = []
         self._next = 0
         #: Frames that wait, of all models.
         self._queued = 0
@@ -140,30 +144,40 @@ class Scheduler:
     # --- models -----------------------------------------------------------------------------------------------------
 
     def add(
-        self, *, capacity: int, burst: int, parameters: ModelParameters | None = None, in_cycles: bool = False
+        self,
+        *,
+        capacity: int,
+        burst: int,
+        parameters: ModelParameters | None = None,
+        in_cycles: bool = False,
+        core: int | None = None,
     ) -> int:
         """Add a model and return its index. ``burst`` 0: the whole queue of a device is one turn.
 
         ``in_cycles``: its frames go through several contexts, so many at a time; a burst is a cycle then, and the next
-        one begins when the device is idle (runtime-behaviour.md 11, dynamic batch flow).
+        one begins when the device is idle (runtime-behaviour.md 11, dynamic batch flow). ``core``: another model that
+        is the same network.
         """
         if capacity < 1 or burst < 0:
             raise InputError(what="scheduled model", detail=f"capacity {capacity}, burst {burst}")
         index, self._next = self._next, self._next + 1
         burst = min(burst or capacity, capacity)
-        self._models[index] = _Model(index, capacity, burst, parameters or ModelParameters(), in_cycles)
+        same = index if core is None else self._models[core].core
+        self._models[index] = _Model(index, capacity, burst, parameters or ModelParameters(), same, in_cycles)
+        self._order.append(self._models[index])
         return index
 
     def remove(self, model: int) -> None:
         """Forget a model; nothing of it may be queued or in flight."""
         found = self._models[model]
-        busy = [device for device in self._devices if device.current == model and device.in_flight]
-        if found.queued or busy:
+        runs_it = [device for device in self._devices if device.current == found.core]
+        is_last = not any(other.core == found.core for other in self._order if other is not found)
+        if found.queued or (is_last and any(device.in_flight for device in runs_it)):
             raise StateError(what="removing a model", state="frames of it are under way", hint="cancel them first")
         del self._models[model]
-        for device in self._devices:
-            if device.current == model:
-                device.current = None
+        self._order.remove(found)
+        for device in runs_it if is_last else ():
+            device.current = None
 
     def parameters(self, model: int) -> ModelParameters:
         """Return what is set of a model; assign with `set_parameters`."""
@@ -216,10 +230,10 @@ class Scheduler:
         self._devices[device].paused = True
 
     def resume(self, device: int, *, current: int | None = None) -> None:
-        """Send frames again; the device runs ``current`` now, or nothing."""
+        """Send frames again; the device runs model ``current`` now, or nothing."""
         found = self._devices[device]
         found.paused = False
-        found.current, found.used = current, 0
+        found.current, found.used = None if current is None else self._models[current].core, 0
 
     def lose(self, device: int) -> None:
         """A device is gone for good."""
@@ -230,8 +244,9 @@ class Scheduler:
         return self._devices[device].in_flight
 
     def current(self, device: int) -> int | None:
-        """Return the model that a device runs."""
-        return self._devices[device].current
+        """Return the model that a device runs; of several that are the same network, one."""
+        core = self._devices[device].current
+        return next((model.index for model in self._order if model.core == core), None)
 
     def is_busy(self, device: int) -> bool:
         """Whether frames are in flight or a switch is going on."""
@@ -265,11 +280,13 @@ class Scheduler:
 
     def _stream(self, now: float) -> Dispatch | None:
         """Feed a device that runs the model already, or one that ran nothing yet (step 1)."""
-        for model in self._models.values():
+        for model in self._order:
             if not model.queued:
                 continue
             device = self._device_for(model, now)
             if device is not None:
+                self._order.remove(model)
+                self._order.append(model)
                 return self._send(model, device, self._share(model, device, now), now)
         return None
 
@@ -279,7 +296,7 @@ class Scheduler:
             device
             for device in self._devices
             if (device.idle if model.in_cycles else device.usable)
-            and (device.current == model.index or (device.current is None and self._may_begin(model, now)))
+            and (device.current == model.core or (device.current is None and self._may_begin(model, now)))
             and device.in_flight < self._limit(model, device)
             and (device.current is None or self._may_stay(model, device, now))
         ]
@@ -316,7 +333,7 @@ class Scheduler:
 
     def _has_own_device(self, model: _Model) -> bool:
         """Whether ``model`` runs somewhere already, so that nobody has to make way for it."""
-        return any(device.current == model.index and not device.lost for device in self._devices)
+        return any(device.current == model.core and not device.lost for device in self._devices)
 
     def _share(self, model: _Model, device: _Device, now: float) -> int:
         """Frames to send at once; never beyond the burst while others compete."""
@@ -363,11 +380,11 @@ class Scheduler:
             yield from _rotated(levels[priority], self._winners.get(priority, -1))
 
     def _send(self, model: _Model, device: _Device, frames: int, now: float) -> Dispatch:
-        is_switch = device.current != model.index
+        is_switch = device.current != model.core
         if device.used == 0:
             self._winners[model.parameters.priority] = model.index
         if is_switch:
-            device.current, device.used, device.switching = model.index, 0, True
+            device.current, device.used, device.switching = model.core, 0, True
             self.switches += 1
         model.queued -= frames
         self._queued -= frames

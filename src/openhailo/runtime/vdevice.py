@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import xxhash
 
 from openhailo.errors import InputError, OpenHailoError, StateError
 from openhailo.runtime.device import Device
@@ -121,6 +123,9 @@ class VirtualDevice:
     ) -> NetworkGroup:
         """Configure a network group on every device; it runs when frames come (or when it is activated).
 
+        With a scheduler, a group that is configured already with the same options is not configured again: both run
+        without a switch between them, each with a queue and a turn of its own (runtime-behaviour.md 5, multiplexer).
+
         Args:
             model: what `openhailo.runtime.device.Device.load` takes.
             group: network group to use, by default the file's first one.
@@ -132,23 +137,34 @@ class VirtualDevice:
         """
         with self._lock:
             self._require_open("configuring a model")
-            networks: list[Network] = []
-            with ExitStack() as undo, self.dispatcher.quiet(self.options.shutdown_timeout_s):
-                for device in self.devices:
-                    network = device.load(model, group=group, batch_size=batch_size, **options)
-                    networks.append(network)
-                    undo.callback(network.close)
-                undo.pop_all()
-            made = NetworkGroup(self, networks, self._schedule(networks, batch_size))
+            content = self.devices[0].read_model(model, options.pop("compile_options", None))
+            key = _key(content, group, batch_size, options)
+            alike = [made for made in self._groups if made.key == key and made.is_open and not self.is_manual]
+            same = alike[0] if alike else None
+            networks = same.networks if same is not None else self._load(content, group, batch_size, options)
+            scheduled = self._schedule(networks, batch_size, same.model.index if same is not None else None)
+            made = NetworkGroup(self, networks, scheduled, _shareable(networks) and key)
             self._groups.append(made)
             return made
 
-    def _schedule(self, networks: Sequence[Network], batch_size: int) -> ScheduledModel:
+    def _load(
+        self, content: bytes | Hef, group: str | None, batch_size: int, options: Mapping[str, Any]
+    ) -> list[Network]:
+        networks: list[Network] = []
+        with ExitStack() as undo, self.dispatcher.quiet(self.options.shutdown_timeout_s):
+            for device in self.devices:
+                network = device.load(content, group=group, batch_size=batch_size, **options)
+                networks.append(network)
+                undo.callback(network.close)
+            undo.pop_all()
+        return networks
+
+    def _schedule(self, networks: Sequence[Network], batch_size: int, core: int | None) -> ScheduledModel:
         first = networks[0]
         capacity = min(network.queue_depth for network in networks)
         in_cycles = first.most_cycle_frames > 1
         model = ScheduledModel(first.name, networks, capacity * len(networks))
-        index = self.dispatcher.scheduler.add(capacity=capacity, burst=batch_size, in_cycles=in_cycles)
+        index = self.dispatcher.scheduler.add(capacity=capacity, burst=batch_size, in_cycles=in_cycles, core=core)
         self.dispatcher.add(model, index)
         return model
 
@@ -158,6 +174,8 @@ class VirtualDevice:
             if group not in self._groups:
                 return
             self._groups.remove(group)
+            if any(other.networks is group.networks for other in self._groups):
+                return
             with suppress(OpenHailoError), self.dispatcher.quiet(self.options.shutdown_timeout_s):
                 for network in group.networks:
                     with suppress(OpenHailoError):
@@ -244,3 +262,28 @@ class VirtualDevice:
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""
         return f"<VirtualDevice {', '.join(self.device_ids)}{state}, {len(self._groups)} network groups>"
+
+
+class _Identity:
+    """Equal to another one of the very same object, which lives as long."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other._thing is self._thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
+
+
+def _key(content: bytes | Hef, group: str | None, batch_size: int, options: Mapping[str, Any]) -> object:
+    """Return what two groups have in common that are the same network."""
+    identity = xxhash.xxh3_128_digest(content) if isinstance(content, bytes) else _Identity(content)
+    return identity, group, batch_size, repr(sorted(options.items(), key=lambda item: item[0]))
+
+
+def _shareable(networks: Sequence[Network]) -> bool:
+    """Whether nobody notices others in ``networks``: there are no thresholds to set, and no latency is measured."""
+    first = networks[0]
+    return not first.options.measure_latency and all(info.nms is None for info in first.outputs)

@@ -183,6 +183,24 @@ def test_counters_say_what_a_model_got():
     assert counters.bursts == 2
 
 
+def test_models_of_one_network_need_no_switch_and_take_turns():
+    scheduler = Scheduler(1)
+    first = scheduler.add(capacity=4, burst=0)
+    second = scheduler.add(capacity=4, burst=0, core=first)
+    third = scheduler.add(capacity=4, burst=0, core=second)
+    order, frames = turns(scheduler, 30, refill=(first, second, third))
+    assert order == [first]
+    assert max(frames.values()) - min(frames.values()) <= 4
+    for model in (first, third):
+        scheduler.withdraw(model, scheduler.queued(model))
+        scheduler.remove(model)
+    assert scheduler.current(0) == second
+    assert turns(scheduler, 3) == ([], {second: 12})
+    scheduler.withdraw(second, scheduler.queued(second))
+    scheduler.remove(second)
+    assert scheduler.current(0) is None
+
+
 class SchedulerMachine(RuleBasedStateMachine):
     """Anything may happen in any order; the rules of the house hold all the same."""
 
