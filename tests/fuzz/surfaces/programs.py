@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from openhailo.errors import BadProgram
 from openhailo.spec.chip import CHIP
-from openhailo.twin.core import NeuralCore
+from openhailo.twin.core import ChainKernel, NeuralCore
 from tests.fuzz.materials import load_test_module
 from tests.fuzz.messages import mutate_message
 from tests.fuzz.mutate import edge, mutate_bytes
@@ -54,7 +54,7 @@ def _convolution() -> bytes:
 
 
 def make_case(rng: Random) -> bytes:
-    """Damage records or the graph, and make header and hash right again; or damage the whole."""
+    """Damage records or the graph, and make header and hash right again; or damage the whole. Some are chains."""
     records, payload = rng.choice(_seeds())
     kind = rng.random()
     if kind < 0.4:
@@ -64,7 +64,15 @@ def make_case(rng: Random) -> bytes:
         if rng.random() < 0.1:
             records += (rng.choice(records),)
     image = _build(records, payload)
+    if rng.random() < 0.3:
+        more, graph = rng.choice(_seeds())
+        # Streams of their own, most of the time.
+        image += _build(tuple(_moved(record, rng.choice((0, 2, 2, 2))) for record in more), graph)
     return mutate_bytes(rng, image) if kind >= 0.7 else image
+
+
+def _moved(record: bytes, streams: int) -> bytes:
+    return record[:1] + bytes([record[1] + streams]) + record[2:]
 
 
 def _change_record(rng: Random, record: bytes) -> bytes:
@@ -100,6 +108,8 @@ def run(case: bytes) -> int:
             require(len(view) == frames * stream.frame_bytes, "an input view of the wrong size")
             view[:] = bytes(len(view))
         kernel.compute(frames)
+        for stage in range(1, len(kernel.stages)) if isinstance(kernel, ChainKernel) else ():
+            kernel.compute_stage(stage, frames)
         for port, stream in enumerate(kernel.outputs):
             require(len(kernel.output_view(port, frames)) == frames * stream.frame_bytes, "an output of the wrong size")
     return 1
