@@ -38,7 +38,7 @@ def test_invented_makers():
         Device.scan_pcie()
     with pytest.raises(AttributeError, match=r"use VDevice\(\)"):
         VDevice.create()
-    with pytest.raises(AttributeError, match="no attribute 'whatever'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'whatever'$"):
         _ = VDevice.whatever
 
 

@@ -248,35 +248,28 @@ class ConfiguredInferModel:
             self._bindings = bindings
             self._input_names = input_names
             self._output_names = output_names
-            self._inputs: dict[str, Any] = {}
-            self._outputs: dict[str, Any] = {}
+            self._inputs: dict[str, ConfiguredInferModel.Bindings.InferStream] = {}
+            self._outputs: dict[str, ConfiguredInferModel.Bindings.InferStream] = {}
             self._nms_infos = nms_infos
 
         @EdgeMethod
         def input(self, name: str = "") -> ConfiguredInferModel.Bindings.InferStream:
             """Return an input's binding; the only one without a name."""
             with ExceptionWrapper():
-                name = name or self._single(self._input_names, name)
-                if name not in self._inputs:
-                    self._inputs[name] = self.InferStream(self._bindings.input(name))
-                found: ConfiguredInferModel.Bindings.InferStream = self._inputs[name]
-                return found
+                stream = self._bindings.input(name)
+                if stream.name not in self._inputs:
+                    self._inputs[stream.name] = self.InferStream(stream)
+                return self._inputs[stream.name]
 
         @EdgeMethod
         def output(self, name: str = "") -> ConfiguredInferModel.Bindings.InferStream:
             """Return an output's binding; the only one without a name."""
             with ExceptionWrapper():
-                name = name or self._single(self._output_names, name)
-                if name not in self._outputs:
-                    stream = self._bindings.output(name)
+                stream = self._bindings.output(name)
+                if stream.name not in self._outputs:
                     info = self._nms_infos.get(stream.name)
-                    self._outputs[name] = self.InferStream(stream, nms_info=info)
-                found: ConfiguredInferModel.Bindings.InferStream = self._outputs[name]
-                return found
-
-        @staticmethod
-        def _single(names: Sequence[str], name: str) -> str:
-            return names[0] if len(names) == 1 else name
+                    self._outputs[stream.name] = self.InferStream(stream, nms_info=info)
+                return self._outputs[stream.name]
 
         def get(self) -> _pyhailort.ConfiguredInferModelBindings:
             """Return the compiled part's bindings."""
@@ -345,7 +338,9 @@ class ConfiguredInferModel:
     ) -> AsyncInferJob:
         """Hand frames in; ``callback(completion_info=...)`` is called once, when all are done."""
         if isinstance(bindings, self.Bindings):
-            raise TypeError("a list of bindings is needed: run([bindings], timeout_ms), run_async([bindings], callback)")
+            raise TypeError(
+                "a list of bindings is needed: run([bindings], timeout_ms), run_async([bindings], callback)"
+            )
         called = threading.Event()
 
         def call(error_code: int, error: BaseException | None = None) -> None:

@@ -15,6 +15,15 @@ _FILE_FORMAT = "%(asctime)s - %(levelname)s - %(filename)s:%(lineno)d - %(messag
 _made: list[logging.Logger] = []
 
 
+class _StandardOutput(logging.Handler):
+    """Writes to what is standard output at that moment: programs may put something else there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        with suppress(OSError, ValueError):
+            print(self.format(record), file=sys.stdout, flush=True)
+
+
 def _create_logger(
     level: int | str = "INFO", logger_path: str = "./pyhailort.log", fmt: str | None = None, console: bool = True
 ) -> logging.Logger:
@@ -23,7 +32,7 @@ def _create_logger(
     made.setLevel(level)
     made.propagate = False
     if console:
-        handler: logging.Handler = logging.StreamHandler(sys.stdout)
+        handler = _StandardOutput()
         handler.setFormatter(logging.Formatter("%(message)s"))
         made.addHandler(handler)
     with suppress(OSError):

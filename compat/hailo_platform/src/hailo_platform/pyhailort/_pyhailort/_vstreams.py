@@ -272,7 +272,7 @@ class InferVStreams(Translating):
             return
         request = FrameRequest(self._plans, arrays, results, is_awaited=True)
         with running(self._group):
-            self._group.submit([request], limited=False)
+            self._group.submit([request], room=0)
         longest = max(seconds(params.timeout_ms) for params in self._params.values())
         if not self._group.dispatcher.wait(request, longest * frames):
             fail("TIMEOUT", f"{frames} frames took longer than {longest * frames} s")
