@@ -36,7 +36,7 @@ class Run:
 
     ``ports`` are the streams that the present context has activated, by (is input, stream index); ``boundaries`` the
     channels opened by ACTIVATION, ``internals`` the device-managed ones that are open; ``ddr_streams`` maps channels of
-    row buffers to their streams.
+    row buffers to their streams, ``channel_ids`` packed channel ids to channels.
     """
 
     parts: Parts
@@ -56,6 +56,7 @@ class Run:
     nms: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ddr_pairs: list[Mapping[str, Any]] = field(default_factory=list)
     ddr_streams: dict[int, int] = field(default_factory=dict)
+    channel_ids: dict[int, int] = field(default_factory=dict)
     is_ddr_running: bool = False
     registers: dict[int, int] = field(default_factory=dict)
     caches: int = 0
@@ -76,13 +77,15 @@ class Run:
 
     def channel(self, packed: int, *, is_input: bool | None = None) -> int:
         """Unpack a channel id; ``is_input`` demands its direction. Raises `Refused`."""
-        fields = self.parts.spec.packed_channel.unpack(packed)
-        if fields["engine"]:
-            raise Refused(_VDMA + "INVALID_ENGINE_INDEX")
-        from_host = fields["channel"] < self.parts.spec.vdma.host_to_device_channels
-        if is_input is not None and from_host != is_input:
+        channel = self.channel_ids.get(packed)
+        if channel is None:
+            fields = self.parts.spec.packed_channel.unpack(packed)
+            if fields["engine"]:
+                raise Refused(_VDMA + "INVALID_ENGINE_INDEX")
+            channel = self.channel_ids[packed] = int(fields["channel"])
+        if is_input is not None and (channel < self.parts.spec.vdma.host_to_device_channels) != is_input:
             raise Refused(_CS + "PCIE_CHANNEL_INDEX_AND_DIRECTION_MISMATCH")
-        return fields["channel"]
+        return channel
 
     def lcu(self, packed: int) -> tuple[int, int]:
         """Unpack a layer controller's id into (cluster, controller)."""
