@@ -29,8 +29,8 @@ class Int8:
         with np.errstate(over="ignore"):
             scaled = (F(value) + F(100)) / F(150) * F(254) - F(127)
             if scaled >= 0:
-                return math.trunc(min(scaled + F(0.5), F(127)))
-            return math.trunc(max(scaled - F(0.5), F(-127)))
+                return int(min(scaled + F(0.5), F(127)))
+            return int(max(scaled - F(0.5), F(-127)))
 
     @staticmethod
     def decode(code: int) -> np.float32:
@@ -38,7 +38,7 @@ class Int8:
 
     @staticmethod
     def add(left: int, right: int) -> int:
-        return max(max(-128, min(127, left + right)), -127)
+        return max(min(127, left + right), -127)
 
     @classmethod
     def leak(cls, code: int, leak) -> int:
