@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from openhailo.errors import Cancelled, DeviceLost, DeviceTimeout, QueueFull, StateError
 from openhailo.runtime.device import Device
-from openhailo.runtime.pipeline import Job
+from openhailo.runtime.frame_job import Job
 from openhailo.runtime.request import FrameRequest, ModelCounters, Piece, ScheduledModel
 from openhailo.runtime.scheduler import Dispatch, Scheduler, SchedulerCounters
 

@@ -15,9 +15,9 @@ from openhailo.driver.link import BufferRange, ChipLink, DmaDirection
 from openhailo.errors import InputError
 from openhailo.runtime.description import TensorInfo
 from openhailo.runtime.formats import DTYPES, Array, FormatOrder, FormatType, Quantization, UserFormat
+from openhailo.runtime.frame_job import Direct, Job
 from openhailo.runtime.host_ops.layouts import pack
 from openhailo.runtime.memory import UserMapping, UserMemory
-from openhailo.runtime.pipeline import Direct, Job
 from openhailo.runtime.ports import InputPort, MuxOutput, OutputPort, TensorOutput
 
 _REAL = DTYPES[FormatType.FLOAT32]

@@ -25,11 +25,12 @@ from openhailo.runtime.configure.operations import Separator
 from openhailo.runtime.describe import describe, read_for
 from openhailo.runtime.description import NetworkDescription, TensorInfo, TensorInfos
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
+from openhailo.runtime.frame_job import Job
 from openhailo.runtime.hw_only import CoreSpeed, measure_core
 from openhailo.runtime.latency import Latency, LatencyMeter
 from openhailo.runtime.nms_stream import NmsOutputStream
 from openhailo.runtime.options import NetworkOptions
-from openhailo.runtime.pipeline import Job, Pipeline
+from openhailo.runtime.pipeline import Pipeline
 from openhailo.runtime.ports import InputPort, OutputPort, Ports, StreamOptions
 from openhailo.runtime.session import Session
 from openhailo.runtime.stages import StageTimes

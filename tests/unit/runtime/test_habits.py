@@ -12,10 +12,11 @@ from openhailo.driver.link import DOMAIN_HOST, LinkInfo
 from openhailo.errors import InputError
 from openhailo.runtime.configure.requirements import Ring
 from openhailo.runtime.device import Device
+from openhailo.runtime.frame_job import Job
 from openhailo.runtime.habits import HABITS, network_options
 from openhailo.runtime.network import Network
 from openhailo.runtime.options import NetworkOptions
-from openhailo.runtime.pipeline import Job, Pipeline
+from openhailo.runtime.pipeline import Pipeline
 from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream
 
 FRAME = 24

@@ -12,8 +12,9 @@ import pytest
 from openhailo.driver.link import ChannelError, ChannelEvent
 from openhailo.errors import Cancelled, DeviceError, DeviceTimeout
 from openhailo.runtime.configure.requirements import Ring
-from openhailo.runtime.pipeline import Job, Pipeline
-from openhailo.runtime.streams import InputStream, OutputStream, slot_count
+from openhailo.runtime.frame_job import Direct, Job
+from openhailo.runtime.pipeline import Pipeline
+from openhailo.runtime.streams import InputStream, OutputRefill, OutputStream, slot_count
 
 FRAME = 24
 
@@ -190,3 +191,140 @@ def test_slots_are_a_power_of_two_and_bounded_in_bytes():
     assert slot_count(Ring(1 << 20, 4096, 65536, 31)) == 4
     assert slot_count(Ring(100 << 20, 4096, 65536, 2)) == 2
     assert slot_count(Ring(8, 64, 2, 1)) == 1
+
+
+def watched(source, sink, frames, seen):
+    job = job_of(source, sink, frames)
+    job.watcher = seen.extend
+    return job
+
+
+def test_watchers_are_told_of_jobs_together_and_may_enqueue_more():
+    _, pipeline, source, sink = make(per_wait=50)
+    told, frames = [], frames_of(5)
+    more = job_of(source, sink, frames)
+
+    def watcher(jobs):
+        told.append([job.tag for job in jobs])
+        if len(told) == 1:
+            more.watcher, more.tag = watcher, "more"
+            pipeline.enqueue(more, attend=True)
+
+    first = [job_of(source, sink, frames_of(2, seed)) for seed in (3, 4)]
+    for tag, job in enumerate(first):
+        job.watcher, job.tag = watcher, tag
+    pipeline.enqueue(*first)
+    pipeline.wait(first[1])
+    pipeline.wait(more)
+    pipeline.close()
+    assert told == [[0, 1], ["more"]]
+    np.testing.assert_array_equal(more.outputs[0], frames + 1)
+
+
+def test_draining_and_stopping_leave_watchers_to_another_thread():
+    """Whoever drains holds locks that a watcher may need."""
+    _, pipeline, source, sink = make()
+    heard = threading.Event()
+    who = []
+
+    def watcher(jobs):
+        who.append(threading.current_thread())
+        heard.set()
+
+    for end in (pipeline.drain, pipeline.stop):
+        job = job_of(source, sink, frames_of(3))
+        job.watcher = watcher
+        pipeline.enqueue(job)
+        end()
+        pipeline.attend()
+        assert heard.wait(30)
+        heard.clear()
+    assert threading.current_thread() not in who
+    pipeline.close()
+
+
+def test_help_works_until_somebody_is_content_or_the_time_is_over():
+    link, pipeline, source, sink = make(per_wait=0)
+    now = [100.0]
+    pipeline._clock = lambda: now[0]
+    seen = []
+    job = watched(source, sink, frames_of(2), seen)
+    pipeline.enqueue(job)
+
+    def wait(bitmap, timeout_s):
+        now[0] += timeout_s
+        return []
+
+    link.wait_channels, forward = wait, link.wait_channels
+    pipeline.help(lambda: bool(seen), deadline=103.0)
+    assert (now[0], seen, pipeline.pending) == (103.0, [], 2)
+    link.wait_channels, link.per_wait = forward, 1
+    pipeline.help(lambda: bool(seen), deadline=200.0)
+    assert seen == [job]
+    pipeline.help(lambda: False, deadline=200.0)
+    pipeline.close()
+
+
+def test_timeouts_are_counted_on_the_clock_that_was_given():
+    link, pipeline, source, sink = make(timeout_s=7.0)
+    now = [0.0]
+    pipeline._clock = lambda: now[0]
+    budgets = []
+
+    def wait(bitmap, timeout_s):
+        budgets.append(timeout_s)
+        now[0] += 2.0
+        return []
+
+    link.wait_channels = wait
+    job = job_of(source, sink, frames_of(1))
+    with pytest.raises(DeviceTimeout) as raised:
+        run(pipeline, job)
+    assert budgets == [7.0, 5.0, 3.0, 1.0]
+    assert (raised.value.budget_s, raised.value.elapsed_s) == (7.0, 8.0)
+
+
+def test_waiting_frames_are_launched_together_once_the_device_has_half_of_its_slots_filled():
+    link, pipeline, source, sink = make(depth=16, per_wait=0)
+    doorbells = []
+    launch = source._launch_many
+    source._launch_many = lambda channel, dlist, start, ranges: (
+        doorbells.append(len(ranges)) or launch(channel, dlist, start, ranges)
+    )
+    jobs = [job_of(source, sink, frames_of(1, seed)) for seed in range(20)]
+    for job in jobs:
+        pipeline.enqueue(job)
+    assert doorbells == [1] * 9 + [4, 3]
+    link.per_wait = 50
+    for job in jobs:
+        pipeline.wait(job)
+    for job in jobs:
+        np.testing.assert_array_equal(job.outputs[0], job.inputs[0] + 1)
+    assert doorbells[11:] == [4]
+    pipeline.close()
+
+
+def test_the_user_s_memory_in_place_of_slots():
+    """Inputs are read and outputs written where they are; other jobs go through the slots between them."""
+    link, pipeline, source, sink = make(per_wait=2)
+    sink.refill = OutputRefill.PAIRED
+    pipeline = Pipeline(link, [source], [sink], name="net", timeout_s=5.0)
+    sink.rewind()
+    sink.dlist.position = 0
+    link.launched[16].clear()
+    pipeline.start()
+    jobs = []
+    for seed in range(12):
+        frames = frames_of(3, seed)
+        job = job_of(source, sink, frames)
+        if seed % 2:
+            ins, outs = (SimpleNamespace(view=memoryview(a).cast("B")) for a in (frames, job.outputs[0]))
+            ranges = [[((memory, FRAME * i, FRAME),) for i in range(3)] for memory in (ins, outs)]
+            job.direct = Direct([tuple(ranges[0])], [tuple(ranges[1])])
+            job.writers = job.readers = [pytest.fail]
+        jobs.append(job)
+    pipeline.enqueue(*jobs)
+    for job in jobs:
+        pipeline.wait(job)
+        np.testing.assert_array_equal(job.outputs[0], job.inputs[0] + 1)
+    pipeline.close()
