@@ -80,6 +80,9 @@ def hef_facts(hef: Hef, findings: list[Finding]) -> dict[str, Any]:
         "network groups": [_group_facts(group) for group in hef.network_groups],
         "streams": [_stream_facts(group, v) for group in hef.network_groups for v in group.vstreams],
     }
+    contexts = [row for group in hef.network_groups for row in _context_facts(group)]
+    if contexts:
+        facts["contexts"] = contexts
     ops = [op_facts(group, vstream) for group in hef.network_groups for vstream in group.output_vstreams if vstream.op]
     if ops:
         facts["host operations"] = ops
@@ -102,6 +105,33 @@ def _group_facts(group: NetworkGroup) -> dict[str, Any]:
         "configuration": format_bytes(config),
         "compiler's fps": round(core.metadata.bottleneck_fps, 1),
     }
+
+
+def _context_facts(group: NetworkGroup) -> list[dict[str, Any]]:
+    """Describe what every context of a group with several loads, and moves per frame; nothing for one context."""
+    from openhailo.hef.enums import Connection
+    from openhailo.hef.operations import WriteCcw
+
+    rows: list[dict[str, Any]] = []
+    contexts = group.core_op_for().contexts
+    for number, context in enumerate(contexts if len(contexts) > 1 else ()):
+        moved = {kind: [0, 0] for kind in Connection}
+        for layer in context.edge_layers:
+            moved[layer.connection][not layer.is_input] += layer.hw_frame_size_bytes(hw_padding=True)
+        config = sum(len(a.data) for o in context.operations for a in o.actions if isinstance(a, WriteCcw))
+        rows.append(
+            {
+                "group": group.name,
+                "context": number,
+                "configuration": format_bytes(config),
+                "from host": format_bytes(moved[Connection.BOUNDARY][0]),
+                "to host": format_bytes(moved[Connection.BOUNDARY][1]),
+                "from contexts": format_bytes(moved[Connection.INTERMEDIATE][0]),
+                "to contexts": format_bytes(moved[Connection.INTERMEDIATE][1]),
+                "buffered": format_bytes(moved[Connection.DDR][1]),
+            }
+        )
+    return rows
 
 
 def _stream_facts(group: NetworkGroup, vstream: VStream) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "compiler"))
-from compiler_graphs import small_cnn
+from compiler_graphs import small_cnn, two_heads
 
 from openhailo.cli.main import app
 from openhailo.compiler import compile_model
@@ -58,3 +58,21 @@ def test_hardware_only(files: dict[int, str], contexts: int) -> None:
     assert facts["frames"] > 0
     assert np.isclose(facts["fps"], facts["frames"] / facts["seconds"])
     assert "hardware only" in run("benchmark", files[contexts], "--hw-only")
+
+
+def test_contexts_on_the_command_line(tmp_path: Path) -> None:
+    import onnx
+
+    onnx.save(two_heads(), tmp_path / "cnn.onnx")
+    words = ["--calibration", "random:4", "--contexts", "2", "--ddr-above", "200", "--json"]
+    result = CliRunner().invoke(app, ["compile", str(tmp_path / "cnn.onnx"), *words])
+    assert result.exit_code == 0, result.output
+    contexts = json.loads(result.stdout)["report"]["contexts"]
+    assert len(contexts) == 2
+    assert any(context["buffers"] for context in contexts)
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "cnn.hef"), "--check", "--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.stdout)["contexts"]
+    assert [row["context"] for row in rows] == [0, 1]
+    assert rows[0]["to contexts"] == rows[1]["from contexts"] != "0 B"
+    assert any(row["buffered"] != "0 B" for row in rows)
