@@ -74,10 +74,10 @@ class PhysicalMemory:
     def _pages(self, size: int) -> memoryview:
         try:
             return self._kernel.huge_pages(size)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             needed = f"{size // self._huge} huge pages of {format_bytes(self._huge)}"
             hint = "reserve some: echo 64 > /proc/sys/vm/nr_hugepages"
-            raise DmaMapError(size_bytes=size, detail=f"{needed} are not free ({error.strerror}); {hint}") from error
+            raise DmaMapError(size_bytes=size, detail=f"{needed} are not free ({error}); {hint}") from error
 
     def _run(self, view: memoryview) -> int | None:
         """Return the physical address of ``view`` if its huge pages follow each other."""

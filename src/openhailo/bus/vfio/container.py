@@ -25,6 +25,8 @@ API_VERSION: Final = 0
 DEFAULT_RANGES: Final[IovaRanges] = ((0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 39) - 1))
 #: The first kernel that refuses devices whose DMA is not coherent.
 COHERENCE_CHECKED_SINCE: Final = (6, 2)
+#: No IOMMU has larger pages as its smallest.
+MAX_PAGE_BYTES: Final = 1 << 30
 _DEFAULT_PAGE: Final = 4096
 
 #: Why interrupts may keep a device from being handed out; ``module`` is the one that has the option.
@@ -97,6 +99,8 @@ class Container:
         if info["flags"] & vfio.IommuFlag.PAGE_SIZES:
             sizes = info["page_sizes"]
             self.page_bytes = max(sizes & -sizes, _DEFAULT_PAGE)
+            if self.page_bytes > MAX_PAGE_BYTES:
+                raise MalformedReply(what="page sizes of the IOMMU", detail=f"0x{sizes:X}")
         self.ranges = DEFAULT_RANGES
         if info["flags"] & vfio.IommuFlag.CAPABILITIES:
             for identity, body in walk_capabilities(answer, info["cap_offset"]):

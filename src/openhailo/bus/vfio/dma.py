@@ -118,8 +118,8 @@ class VfioDma:
         size = align_up(size_bytes, self._page)
         try:
             view = self._kernel.pages(size)
-        except OSError as error:
-            raise DmaMapError(size_bytes=size, detail=error.strerror or str(error)) from error
+        except (OSError, OverflowError) as error:
+            raise DmaMapError(size_bytes=size, detail=f"no memory: {error}") from error
         iova = self._map(_address(view), size, max(alignment, _ALIGNMENT), writable=True)
         return Chunk(iova, view, lambda: self._unmap(iova, size))
 

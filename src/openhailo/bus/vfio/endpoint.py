@@ -14,7 +14,7 @@ from openhailo.bus.registry import Endpoint
 from openhailo.bus.syscalls import Kernel, LinuxKernel
 from openhailo.bus.sysfs import PciFunctionInfo
 from openhailo.bus.sysfs_function import SysfsFunction
-from openhailo.errors import AccessDenied, DeviceBusy, DeviceNotFound, InputError, OpenHailoError
+from openhailo.errors import AccessDenied, DeviceBusy, DeviceError, DeviceNotFound, InputError, OpenHailoError
 from openhailo.spec.pci import PciIdentity
 
 from .container import open_group
@@ -123,13 +123,25 @@ class Way:
                 name=name, hint="this kernel offers no device node for iommufd (CONFIG_VFIO_DEVICE_CDEV)"
             )
         if node is not None and self.interface != "group" and (self.interface or self._has_iommufd(node)):
-            return open_cdev(self.kernel, info, node, dev=self.dev)
+            try:
+                return open_cdev(self.kernel, info, node, dev=self.dev)
+            except AccessDenied as denied:
+                if self.interface:
+                    raise
+                return self._open_group_instead(info, denied)
         if self.kernel.exists(group_node(info, self.dev)):
             if not self.unsafe:
                 raise AccessDenied(name=name, hint=RISK)
             _log.warning("%s is open without an IOMMU: it can reach all memory of this machine", name)
             return open_noiommu(self.kernel, info, root=self.root, dev=self.dev)
         return open_group(self.kernel, info, root=self.root, dev=self.dev)
+
+    def _open_group_instead(self, info: PciFunctionInfo, denied: AccessDenied) -> OpenedDevice:
+        """Take the older way, to which a user may well have rights; without them the newer one is what to fix."""
+        try:
+            return open_group(self.kernel, info, root=self.root, dev=self.dev)
+        except DeviceError:
+            raise denied from None
 
     def _has_iommufd(self, node: Path) -> bool:
         return self.kernel.exists(node) and self.kernel.exists(self.dev / "iommu")

@@ -24,8 +24,8 @@ from openhailo.errors import (
 IovaRanges = tuple[tuple[int, int], ...]
 
 UDEV_HINT: Final = (
-    'allow a group of users with the udev rule SUBSYSTEM=="vfio", GROUP="hailo", MODE="0660" '
-    "and join it, or run as root (docs/vfio.md)"
+    "the node belongs to root; give it to a group of users with a udev rule (docs/vfio.md, step 4, or "
+    "`openhailo setup vfio`) and join that group, or run as root"
 )
 
 

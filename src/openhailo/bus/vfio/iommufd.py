@@ -19,7 +19,7 @@ from openhailo.spec import vfio
 from openhailo.spec.layout import Struct
 from openhailo.spec.vfio import IoasFlag, Request
 
-from .container import REMAPPING_HINT, checked_ranges
+from .container import MAX_PAGE_BYTES, REMAPPING_HINT, checked_ranges
 from .iommu import IovaRanges, OpenedDevice, map_error, open_node_error
 
 #: More ranges than any IOMMU has.
@@ -88,7 +88,7 @@ class AddressSpace:
         else:
             raise MalformedReply(what="address ranges of the IOMMU", detail=f"{answer['count']} of them")
         alignment = answer["iova_alignment"]
-        if alignment & (alignment - 1) or alignment > 1 << 30:
+        if alignment & (alignment - 1) or alignment > MAX_PAGE_BYTES:
             raise MalformedReply(what="address ranges of the IOMMU", detail=f"aligned to {alignment}")
         self.page_bytes = max(alignment, AddressSpace.page_bytes)
         self.ranges = checked_ranges(tuple((int(a), int(b)) for a, b in array[: answer["count"]]))

@@ -154,6 +154,12 @@ def test_refusals_of_the_iommu_are_explained(function, vfio, number, words):
     assert function.dma.alloc(4096).iova == FIRST_IOVA  # nothing of the address space got lost
 
 
+@pytest.mark.parametrize("size", [1 << 62, 1 << 80])
+def test_more_than_there_can_be(function, size):
+    with pytest.raises(DmaMapError):
+        function.dma.alloc(size)
+
+
 def test_no_memory_for_a_chunk(function, vfio):
     vfio.kernel.fail["pages"] = errno.ENOMEM
     with pytest.raises(DmaMapError, match="Cannot allocate memory"):

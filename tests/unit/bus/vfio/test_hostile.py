@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from openhailo.bus.vfio.container import Container
 from openhailo.bus.vfio.endpoint import open_endpoint
-from openhailo.bus.vfio.requests import unpack_array, walk_capabilities
+from openhailo.bus.vfio.iommufd import AddressSpace
+from openhailo.bus.vfio.requests import DeviceRequests, unpack_array, walk_capabilities
 from openhailo.driver.pcie_link import PcieLink
 from openhailo.errors import DeviceError, DeviceLost, MalformedReply, OpenHailoError
 from openhailo.spec import vfio as spec
@@ -129,6 +135,13 @@ def test_a_space_of_another_kernel_has_no_capabilities(bare):
     function.close()
 
 
+@pytest.mark.parametrize("sizes", [1 << 31, 1 << 63])
+def test_pages_that_no_iommu_has(bare, sizes):
+    bare.add("group").kernel.page_sizes = sizes
+    with pytest.raises(MalformedReply, match="page sizes"):
+        open_way(bare)
+
+
 def test_a_capability_list_in_a_circle():
     answer = bytes(8) + struct.pack("<HHI", 5, 1, 8)
     with pytest.raises(MalformedReply, match="more than 64"):
@@ -210,3 +223,69 @@ def test_answers_full_of_one_byte(vfio, request_number, fill):
         return
     link.alloc_buffer(100000, 0)
     link.close()
+
+
+# --- random answers --------------------------------------------------------------------------------------------------
+
+
+class Babbler:
+    """Answers every request with the next of ``answers``, as much of it as there is room for."""
+
+    def __init__(self, answers):
+        self.answers, self.asked = list(answers), 0
+
+    def open(self, path):
+        return 3
+
+    def close(self, fd):
+        pass
+
+    def ioctl(self, fd, request, argument=0):
+        self.asked += 1
+        assert self.asked < 50, "it does not stop asking"
+        if isinstance(argument, bytearray) and self.answers:
+            answer = self.answers.pop(0)[: len(argument)]
+            argument[: len(answer)] = answer
+        return 0
+
+
+ANSWERS = st.lists(st.binary(max_size=200) | st.just(b"\xff" * 64), max_size=4)
+#: An answer that says so many bytes would be needed, and goes on at random.
+GROWING = st.tuples(st.integers(24, 400), st.binary(min_size=4, max_size=400)).map(
+    lambda pair: struct.pack("<I", pair[0]) + pair[1]
+)
+
+
+def survives(action):
+    with suppress(OpenHailoError):
+        action()
+
+
+@given(st.integers(0, 8), st.lists(GROWING, min_size=2, max_size=2) | ANSWERS)
+def test_random_regions(index, answers):
+    device = DeviceRequests(Babbler([struct.pack("<IIII", 16, 3, 9, 5)]), 3, "pci:x")
+    device.kernel.answers[:] = answers
+    survives(lambda: device.region(index))
+
+
+@given(st.lists(GROWING, min_size=2, max_size=2) | ANSWERS)
+def test_random_limits_of_a_container(answers):
+    container = Container(Babbler([]), "pci:x", Path("4"), Path("vfio"))
+    container._kernel.answers[:] = answers
+    survives(container.read_limits)
+    assert all(start <= last for start, last in container.ranges)
+    assert container.page_bytes >= 4096 and container.page_bytes & (container.page_bytes - 1) == 0
+
+
+@given(ANSWERS)
+def test_random_limits_of_an_address_space(answers):
+    space = AddressSpace(Babbler([]), "pci:x", Path("iommu"))
+    space._kernel.answers[:] = answers
+    survives(lambda: space.attach(4))
+
+
+@given(ANSWERS, st.integers(0, 6))
+def test_random_answers_about_interrupts(answers, index):
+    device = DeviceRequests(Babbler([struct.pack("<IIII", 16, 3, 9, 5)]), 3, "pci:x")
+    device.kernel.answers[:] = answers
+    assert device.irq_count(index) >= 0

@@ -170,10 +170,27 @@ def test_group_nodes_that_cannot_be_opened(bare, node, number, kind, words):
 
 
 @pytest.mark.parametrize("node", ["iommu", "vfio/devices/vfio0"])
-@pytest.mark.parametrize(("number", "kind"), [(errno.EACCES, AccessDenied), (errno.EBUSY, DeviceBusy)])
-def test_iommufd_nodes_that_cannot_be_opened(bare, node, number, kind):
-    bare.add("iommufd").kernel.fail[bare.dev / node] = number
-    with pytest.raises(kind):
+def test_iommufd_nodes_that_are_taken(bare, node):
+    bare.add("iommufd").kernel.fail[bare.dev / node] = errno.EBUSY
+    with pytest.raises(DeviceBusy):
+        open_way(bare)
+
+
+@pytest.mark.parametrize("node", ["iommu", "vfio/devices/vfio0"])
+def test_the_older_way_is_taken_where_only_that_is_open(bare, node):
+    bare.add("iommufd").kernel.fail[bare.dev / node] = errno.EACCES
+    with pytest.raises(AccessDenied, match="udev rule"):
+        open_way(bare, interface="iommufd")
+    function = open_way(bare)
+    assert function.way == "group"
+    function.close()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT])
+def test_where_neither_is_open_the_newer_one_is_to_be_fixed(bare, number):
+    bare.add("iommufd").kernel.fail[bare.dev / "iommu"] = errno.EACCES
+    bare.kernel.fail[bare.dev / "vfio/vfio"] = number
+    with pytest.raises(AccessDenied, match="iommu denied"):
         open_way(bare)
 
 
@@ -204,7 +221,7 @@ def test_interrupts_that_are_not_isolated(bare):
 def test_interrupts_that_are_not_isolated_for_iommufd(bare, request_number):
     bare.add("iommufd").kernel.fail[request_number] = errno.EPERM
     with pytest.raises(AccessDenied, match="modprobe iommufd allow_unsafe_interrupts=1"):
-        open_way(bare)
+        open_way(bare, interface="iommufd")
 
 
 @pytest.mark.parametrize(
