@@ -22,6 +22,7 @@ from openhailo.runtime.formats import FormatOrder, FormatType
 from openhailo.runtime.host_ops import unpack
 from openhailo.runtime.host_ops.boxes import BoxFinder
 from openhailo.runtime.vdevice import VirtualDevice
+from openhailo.vision.images import save_image
 
 SIDE, CLASSES = 32, 3
 IMAGE = (SIDE, SIDE)
@@ -393,3 +394,20 @@ def test_inspect_tells_what_the_host_does(tmp_path):
     assert (index["kind"], index["reads"]) == ("argmax", "net/extra")
     types = {stream["name"]: stream["type"] for stream in facts["streams"] if stream["direction"] == "output"}
     assert types == {"net/yolov8_nms_postprocess": "float32", "net/extra_argmax": "uint8"}
+
+
+def test_boxes_on_a_photo_from_the_command_line(tmp_path):
+    nms = Nms("yolov8", CLASSES, score_threshold=0.4, regression_length=4)
+    path, labels = tmp_path / "det.hef", tmp_path / "labels.txt"
+    path.write_bytes(hef.write(compiled(Detector(HEADS_V8).model(), nms=nms)))
+    labels.write_text("cat\ndog\nbird\n")
+    photo = tmp_path / "photo.png"
+    save_image(photo, np.repeat(np.repeat(pixels(1, seed=9)[0], 2, axis=0), 4, axis=1))
+    done = command("run", path, photo, "--device", "twin:", "--labels", labels, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["task"] == "boxes"
+    assert record["found"]
+    assert {entry["label"] for entry in record["found"]} <= {"cat", "dog", "bird"}
+    assert all(0 <= x <= 4 * SIDE for entry in record["found"] for x in entry["box"][::2])
+    assert (tmp_path / "out" / "photo.boxes.jpg").is_file()

@@ -45,8 +45,17 @@ def command(
         output.mkdir(parents=True, exist_ok=True)
     with open_device(device, allow_unknown_driver=allow_unknown_driver) as chip:
         loaded = load(chip, choice, reference, network)
-        for record in _progress(_run_all(loaded, choice.task, inputs, output, raw), len(inputs)):
+        task = choice.task or _boxes_task(loaded, labels)
+        for record in _progress(_run_all(loaded, task, inputs, output, raw), len(inputs)):
             typer.echo(jsonlib.dumps(to_plain(record)))
+
+
+def _boxes_task(network: Network, labels: Path | None) -> Task | None:
+    """Return how boxes of the chip or a host op are shown on pictures; None where there are none."""
+    from openhailo.pipeline.tasks import boxes_task
+
+    names = labels.read_text(encoding="utf-8").splitlines() if labels else []
+    return boxes_task(network.inputs, network.outputs, names)
 
 
 def _progress(records: Iterator[dict[str, Any]], expected: int) -> Iterator[dict[str, Any]]:

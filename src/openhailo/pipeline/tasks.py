@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,14 @@ from openhailo.vision.decode import (
     Classification,
     ClassifyConfig,
     SsdConfig,
+    SuppressedConfig,
     YoloAnchorConfig,
     Yolov8Config,
     YoloxConfig,
     decode_centernet,
     decode_classification,
     decode_ssd,
+    decode_suppressed,
     decode_yolo_anchor,
     decode_yolov8,
     decode_yolox,
@@ -34,9 +37,23 @@ from openhailo.vision.draw import draw_classification, draw_detections
 from openhailo.vision.resize import LETTERBOX_FILL, Image, Placement, centre_crop, letterbox, stretch
 
 Result = Detections | Classification
-Decoder = YoloAnchorConfig | Yolov8Config | YoloxConfig | SsdConfig | CenterNetConfig | ClassifyConfig
+Decoder = (
+    YoloAnchorConfig | Yolov8Config | YoloxConfig | SsdConfig | CenterNetConfig | ClassifyConfig | SuppressedConfig
+)
 Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 """(1, height, width, 3) uint8 in; outputs by name as dequantized float32 of one frame, channels last, out."""
+
+
+class Tensor(Protocol):
+    """What a task needs to know of an input or output."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one frame."""
+
+    @property
+    def order(self) -> Enum:
+        """Of its elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +144,40 @@ class Task:
         return [by_name[name] for name in self.outputs]
 
 
+def boxes_task(inputs: Sequence[Tensor], outputs: Sequence[Tensor], labels: Sequence[str] = ()) -> Task | None:
+    """The task of a network that takes one RGB picture and whose only output is boxes; None for any other."""
+    if len(inputs) != 1 or len(outputs) != 1 or not outputs[0].order.name.startswith("HAILO_NMS"):
+        return None
+    shape = inputs[0].shape
+    if len(shape) != 3 or shape[2] != 3:
+        return None
+    size = (shape[0], shape[1])
+    return Task("boxes", Preprocessing(size), SuppressedConfig(size), tuple(labels))
+
+
+def _decode_ssd(outputs: Sequence[NDArray[Any]], config: SsdConfig) -> Detections:
+    half = len(outputs) // 2
+    return decode_ssd(outputs[:half], outputs[half:], config)
+
+
+_DECODERS: Mapping[type[Any], Callable[[Sequence[Any], Any], Result]] = {
+    YoloAnchorConfig: decode_yolo_anchor,
+    Yolov8Config: decode_yolov8,
+    YoloxConfig: decode_yolox,
+    CenterNetConfig: decode_centernet,
+    SsdConfig: _decode_ssd,
+    ClassifyConfig: decode_classification,
+    SuppressedConfig: decode_suppressed,
+}
+
+
 def decode(outputs: Sequence[NDArray[Any]], config: Decoder) -> Result:
     """Call the decoder that the config belongs to.
 
     Raises:
         ShapeMismatch: the outputs are not what it takes.
     """
-    match config:
-        case YoloAnchorConfig():
-            return decode_yolo_anchor(outputs, config)
-        case Yolov8Config():
-            return decode_yolov8(outputs, config)
-        case YoloxConfig():
-            return decode_yolox(outputs, config)
-        case CenterNetConfig():
-            return decode_centernet(outputs, config)
-        case SsdConfig():
-            half = len(outputs) // 2
-            return decode_ssd(outputs[:half], outputs[half:], config)
-        case ClassifyConfig():
-            return decode_classification(outputs, config)
+    return _DECODERS[type(config)](outputs, config)
 
 
 def to_source(detections: Detections, placement: Placement) -> Detections:

@@ -13,6 +13,7 @@ from openhailo.vision.decode.centernet import CenterNetConfig, centerface_config
 from openhailo.vision.decode.classify import Classification, ClassifyConfig, decode_classification
 from openhailo.vision.decode.ssd import SsdConfig, decode_ssd, ssd_priors
 from openhailo.vision.decode.suppress import Suppression
+from openhailo.vision.decode.suppressed import SuppressedConfig, decode_suppressed
 from openhailo.vision.decode.yolo_anchor import AnchorLevel, YoloAnchorConfig, decode_yolo_anchor
 from openhailo.vision.decode.yolov8 import Yolov8Config, decode_yolov8
 from openhailo.vision.decode.yolox import YoloxConfig, decode_yolox
@@ -23,6 +24,7 @@ __all__ = [
     "Classification",
     "ClassifyConfig",
     "SsdConfig",
+    "SuppressedConfig",
     "Suppression",
     "YoloAnchorConfig",
     "Yolov8Config",
@@ -31,6 +33,7 @@ __all__ = [
     "decode_centernet",
     "decode_classification",
     "decode_ssd",
+    "decode_suppressed",
     "decode_yolo_anchor",
     "decode_yolov8",
     "decode_yolox",
