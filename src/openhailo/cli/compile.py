@@ -114,7 +114,7 @@ def _run(given: SimpleNamespace) -> None:
 
 def _choices(given: SimpleNamespace) -> dict[str, Any]:
     """Return the fields of `openhailo.compiler.options.Options`."""
-    same = ("weights", "percentile", "reduce_range", "per_channel", "contexts", "context_bytes")
+    same = ("weights", "percentile", "reduce_range", "per_channel", "contexts", "context_bytes", "ddr_above")
     return {
         **{name: getattr(given, name) for name in same},
         "shapes": _shapes(given.shape or []),
