@@ -253,6 +253,22 @@ def test_on_a_hailo8l():
         check_on(small, model, 5, batch_size=4)
 
 
+@pytest.mark.parametrize("softmax", [["middle"], ["end"], ["middle", "end"]])
+def test_the_host_works_behind_contexts(device, softmax):
+    """Outputs of any context may go into operations of the host."""
+    whole, parts = (compiled(skipping(), softmax=softmax, contexts=contexts) for contexts in (1, 3))
+    assert hef.check(hef.read(parts.hef_bytes)) == []
+    frames = np.random.default_rng(1).integers(0, 256, (5, 9, 11, 3)).astype(np.uint8)
+    with device.load(whole.hef_bytes) as one, device.load(parts.hef_bytes, batch_size=4) as several:
+        expected, seen = one(frames), several(frames)
+    assert list(seen) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(seen[name], array)
+    sums = [array.sum(-1) for name, array in seen.items() if name.endswith("softmax")]
+    assert len(sums) == len(softmax)
+    assert all(np.allclose(total, 1, atol=1e-3) for total in sums)
+
+
 def codes_graph(seed, depth, links, heads, channels):
     """A float graph of convolutions, additions of earlier tensors, and several outputs."""
     b = Builder(seed)
