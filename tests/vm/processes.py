@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket as socketlib
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
@@ -95,3 +97,35 @@ class ServedTwin(Process):
         """Wait until QEMU may connect. Raises `NotStarted`."""
         self.wait_for_files(self.socket)
         return self
+
+
+class OpenServer(Process):
+    """A served twin at ``socket`` whose inside can be asked and changed at ``control``; see `tests.vm.open_server`."""
+
+    def __init__(self, socket: Path, control: Path, log: Path) -> None:
+        self.socket, self.control = socket, control
+        super().__init__([sys.executable, "-m", "tests.vm.open_server", str(socket), str(control)], log)
+
+
+class Control:
+    """A client of an `OpenServer`'s control socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socketlib.socket(socketlib.AF_UNIX)
+        self._sock.settimeout(_START_TIMEOUT_S)
+        self._sock.connect(str(path))
+        self._lines = self._sock.makefile("rw")
+
+    def ask(self, _guest: object, **question: Any) -> dict[str, Any]:
+        """Hand a question of the guest on, and return the answer."""
+        self._lines.write(json.dumps(question) + "\n")
+        self._lines.flush()
+        answer: dict[str, Any] = json.loads(self._lines.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._lines.close()
+        self._sock.close()

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from .guest import Guest, Outcome, Setup, device
 from .journal import Marks
 from .networks import Case
 from .packages import Tree
-from .processes import ServedTwin
+from .processes import Control, OpenServer, ServedTwin
 
 _ANSWER_LIMIT_S = 20.0
 #: Who serves where this runs as root; the sockets' folder is made his.
@@ -77,6 +77,11 @@ class Servers:
         self.twins.append(twin)
         return twin.wait_ready()
 
+    @property
+    def sockets(self) -> list[Path]:
+        """Where QEMU finds them."""
+        return [twin.socket for twin in self.twins]
+
     def break_(self, _guest: Guest, values: Mapping[str, Any], server: int = 0) -> dict[str, Any]:
         """Put faults into a chip and return when they are in."""
         twin = self.twins[server]
@@ -118,15 +123,15 @@ class Servers:
         return {name: getattr(self, name) for name in ("break_", "kill", "plug", "unplug", "gone")}
 
 
-def _run(rig: Rig, name: str, servers: Servers, folder: Path, settings: Mapping[str, Any], **setup: Any) -> Result:
-    """Boot a guest that runs program ``name`` with all servers started so far plugged in, but for spare ones."""
+def _run(
+    rig: Rig, name: str, sockets: Sequence[Path], folder: Path, settings: Mapping[str, Any], **setup: Any
+) -> Result:
+    """Boot a guest that runs program ``name`` with the functions at ``sockets``."""
     path = folder / "settings.json"
     networks = {key: case.settings() for key, case in rig.networks.items()}
     path.write_text(json.dumps({"ports": PORTS, **networks, **settings}))
-    plugged = setup.pop("plugged", len(servers.twins))
-    sockets = [twin.socket for twin in servers.twins[:plugged]]
     arguments = ["-m", "tests.vm.inside", name, str(path)]
-    handlers = {**servers.handlers(), **setup.pop("handlers", {})}
+    handlers = setup.pop("handlers")
     outcome = Guest(rig.tree, folder, Setup(arguments, sockets, echo=rig.echo, **setup), handlers).run()
     (folder / "console.log").write_text(outcome.console)
     return Result(name, outcome, [report for report in outcome.reports if "step" in report])
@@ -136,7 +141,7 @@ def life(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     """One function from its discovery to its removal, with faults on the way."""
     servers = Servers(stack, folder)
     servers.start(uid=NOBODY if os.geteuid() == 0 else None)
-    return _run(rig, "life", servers, folder, {})
+    return _run(rig, "life", servers.sockets, folder, {}, handlers=servers.handlers())
 
 
 def hotplug(rig: Rig, folder: Path, stack: ExitStack) -> Result:
@@ -149,16 +154,16 @@ def hotplug(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     def boot(_guest: Guest) -> dict[str, Any]:
         return {"number": next(boots)}
 
-    return _run(
-        rig, "hotplug", servers, folder, {}, plugged=2, server_may_die=True, reboots=True, handlers={"boot": boot}
-    )
+    handlers = {**servers.handlers(), "boot": boot}
+    return _run(rig, "hotplug", servers.sockets[:2], folder, {}, server_may_die=True, reboots=True, handlers=handlers)
 
 
 def conformance(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     """The conformance suite, through VFIO."""
-    servers = Servers(stack, folder)
-    servers.start()
-    result = _run(rig, "conformance", servers, folder, {})
+    server = stack.enter_context(OpenServer(folder / "s", folder / "control", folder / "server.log"))
+    server.wait_for_files(server.control, server.socket)
+    chip = stack.enter_context(Control(server.control))
+    result = _run(rig, "conformance", [server.socket], folder, {}, handlers={"chip": chip.ask})
     found = next((report["conformance"] for report in result.outcome.reports if "conformance" in report), None)
     begun = [report["begins"] for report in result.outcome.reports if "begins" in report]
     if found is None and begun:
@@ -180,7 +185,7 @@ def speed(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     def mark(_guest: Guest, name: str, frames: int = 0) -> None:
         marks.set(name, frames)
 
-    result = _run(rig, "speed", servers, folder, {}, handlers={"mark": mark})
+    result = _run(rig, "speed", servers.sockets, folder, {}, handlers={"mark": mark})
     if not result.problems:
         spans = {name: marks.span(name) for name in ("one", "single", "stream")}
         result.extra["inference"] = "".join(json.dumps(record) + "\n" for record in spans["one"].records)
