@@ -25,7 +25,7 @@ SAYS = {
     "06_trace_a_run": ["CONTEXT_SWITCH_SET_CONTEXT_INFO -> ok", "completed", "openhailo trace"],
     "07_silicon_hef_with_reference": ["without numerics", "edges/halves (1, 2, 1): uint8", "DMA engines"],
     "08_many_frames_in_flight": ["100 callbacks, all well: True", "the same results: True", "100 frames of 2 streams"],
-    "09_host_operations": ["HAILO_NMS_BY_CLASS, 184 bytes", "boxes in four pictures", "the best one: rows", "by score:"],
+    "09_host_operations": ["HAILO_NMS_BY_CLASS, 184 bytes", "boxes in four pictures", "best one: rows", "by score:"],
 }
 
 
