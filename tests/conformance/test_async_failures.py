@@ -100,6 +100,36 @@ def test_closing_in_a_callback_is_refused(net):
         model.run(bindings)
 
 
+def test_a_callback_of_a_future_may_hand_in_frames_but_not_wait(net, nets):
+    """It runs on the thread that hands over results: waiting there would last for ever."""
+    frames = frames_of(3)
+    want = nets.expected(net.model, {"x": frames})["y"]
+    with virtual_device() as (vdevice, _), vdevice.create_infer_model(net.hef).configure() as model:
+        outs, bindings = made_bindings(model, frames)
+        errors, more = [], []
+
+        def called(future):
+            more.append(model.submit(frames[1]))
+            job = model.run_async(bindings[2])
+            for work in (lambda: model.run(bindings[0]), lambda: job.wait(WAIT_S), model.close, vdevice.close):
+                try:
+                    work()
+                except StateError as error:
+                    errors.append("callback" in str(error))
+            done.set()
+
+        done = threading.Event()
+        with vdevice.dispatcher.quiet(WAIT_S):
+            future = model.submit(frames[0])
+            future.add_done_callback(called)
+        np.testing.assert_array_equal(future.result(WAIT_S)["net/y"], want[0])
+        assert done.wait(WAIT_S)
+        assert errors == [True] * 4
+        np.testing.assert_array_equal(more[0].result(WAIT_S)["net/y"], want[1])
+        model.wait_for_async_ready(WAIT_S, model.async_queue_size)
+        np.testing.assert_array_equal(outs[2], want[2])
+
+
 def test_a_silent_chip_fails_its_frames_in_order_and_the_next_ones_run(net, nets):
     frames = frames_of(6)
     with (

@@ -27,9 +27,14 @@ _JOIN_TIMEOUT_S = 10.0
 
 
 class _Turn(threading.local):
-    """Whether this thread carries out decisions already: news that comes up meanwhile is for its next round."""
+    """What this thread is at.
+
+    ``busy``: it carries out decisions; news that comes up meanwhile is for its next round. ``delivering``: it hands
+    over results, and nobody else does meanwhile, so it cannot wait for any.
+    """
 
     busy = False
+    delivering = False
 
 
 class Dispatcher:
@@ -122,24 +127,38 @@ class Dispatcher:
             raise DeviceLost(name=model.name, detail="every device of it is gone")
 
     def wait(self, request: FrameRequest, timeout_s: float) -> bool:
-        """Wait until ``request`` is delivered, working for its device meanwhile; False after ``timeout_s``."""
+        """Wait until ``request`` is delivered, working for its device meanwhile; False after ``timeout_s``.
+
+        Raises `StateError` in a callback of a future.
+        """
+        self.require_patience()
         deadline = self._clock() + timeout_s
         pipeline = request.pipeline
-        if pipeline is not None:
-            pipeline.help(lambda: request.delivered, deadline)
-        if request.delivered:
-            return True
+        try:
+            if pipeline is not None:
+                pipeline.help(lambda: request.delivered, deadline)
+            if request.delivered:
+                return True
+        except BaseException:
+            self._leave(request)
+            raise
+        self._leave(request)
+        return self._wait_until(lambda: request.delivered, deadline - self._clock())
+
+    def _leave(self, request: FrameRequest) -> None:
+        """Nobody waits for ``request`` on its pipeline any more, so a thread of the pipeline's has to."""
         with self._lock:
             request.is_awaited = False
             pipeline = request.pipeline
         if pipeline is not None:
             pipeline.attend()
-        return self._wait_until(lambda: request.delivered, deadline - self._clock())
 
     def wait_for_room(self, model: ScheduledModel, frames: int, timeout_s: float) -> bool:
         """Wait until ``frames`` more frames may be handed in; False after ``timeout_s``, or when they never may."""
         if frames > model.queue_size:
             return False
+        if model.pending + frames > model.queue_size:
+            self.require_patience()
         return self._wait_until(lambda: model.closed or model.pending + frames <= model.queue_size, timeout_s)
 
     def _wait_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
@@ -165,8 +184,17 @@ class Dispatcher:
 
     @property
     def in_callback(self) -> bool:
-        """Whether this thread is the one that runs callbacks."""
-        return threading.current_thread() is self._caller
+        """Whether this thread runs a callback of a job, or of a future."""
+        return self._turn.delivering or threading.current_thread() is self._caller
+
+    def require_patience(self) -> None:
+        """Raise `StateError` where waiting would last for ever."""
+        if self._turn.delivering:
+            raise StateError(
+                what="waiting for frames",
+                state="in a callback of a future",
+                hint="use the callback of `run_async`, or hand the work to another thread",
+            )
 
     # --- devices ----------------------------------------------------------------------------------------------------
 
@@ -414,12 +442,14 @@ class Dispatcher:
                 if not done:
                     model.is_delivering = False
                     return
-            for request in done:
-                try:
+            self._turn.delivering = True
+            try:
+                for request in done:
                     if request.on_done is not None:
                         request.on_done(request)
-                finally:
                     request.delivered = True
+            finally:
+                self._turn.delivering = False
 
 
 def _finished(job: Job) -> BaseException | None:

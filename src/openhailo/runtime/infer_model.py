@@ -263,6 +263,7 @@ class ConfiguredInferModel:
 
         Raises `DeviceTimeout`, what a frame failed with, and what `run_async` raises.
         """
+        self._dispatcher.require_patience()
         deadline = time.monotonic() + timeout_s
         several = [bindings] if isinstance(bindings, Bindings) else list(bindings)
         requests = [self._request(each, is_awaited=len(several) == 1) for each in several]

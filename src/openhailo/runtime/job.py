@@ -103,7 +103,12 @@ class InferJob:
             raise self._error
 
     def wait_done(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Wait until the job is done, well or not; False after ``timeout_s``. Not for callbacks to call."""
+        """Wait until the job is done, well or not; False after ``timeout_s``.
+
+        Raises `StateError` in a callback of a future, which no result could reach.
+        """
+        if not self._future.done():
+            self._dispatcher.require_patience()
         try:
             self._future.exception(timeout_s)
         except TimeoutError:

@@ -260,17 +260,24 @@ class Pipeline:
         try:
             events = self._wait_unlocked(limit_s)
             if self._running and events:
-                self._account(events)
-                self._deliver()
-                self._feed()
-        except BaseException as error:
+                self._work(events)
+        except Exception as error:
             self._fail(error)
-            if not isinstance(error, Exception):
-                raise
         finally:
             self._pumping = False
             if self._sleepers:
                 self._changed.notify_all()
+
+    def _work(self, events: list[ChannelEvent]) -> None:
+        try:
+            self._account(events)
+            self._deliver()
+            self._feed()
+        except Exception:
+            raise
+        except BaseException as error:  # somebody interrupts us half-way: what was counted is not to be trusted
+            self._fail(error)
+            raise
 
     def _wait_unlocked(self, limit_s: float) -> list[ChannelEvent]:
         """Wait for events with the lock released. Raises `DeviceTimeout` when frames are in flight and none come."""

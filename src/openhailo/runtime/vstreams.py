@@ -252,6 +252,7 @@ class InferVStreams:
         than the sum of their timeouts, and what a frame failed with.
         """
         plans = self._require_open()
+        self._group.dispatcher.require_patience()
         arrays = [self._batch(edge, inputs) for edge in plans[0].inputs]
         count = len(arrays[0])
         if any(len(array) != count for array in arrays):

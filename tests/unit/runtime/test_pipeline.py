@@ -328,3 +328,39 @@ def test_the_user_s_memory_in_place_of_slots():
         pipeline.wait(job)
         np.testing.assert_array_equal(job.outputs[0], job.inputs[0] + 1)
     pipeline.close()
+
+
+def test_an_interrupt_while_waiting_loses_nothing():
+    """Ctrl-C in one thread; frames go on when the next one works for the device."""
+    link, pipeline, source, sink = make()
+    frames = frames_of(4)
+    job = job_of(source, sink, frames)
+    wait = link.wait_channels
+
+    def interrupted(bitmap, timeout_s):
+        link.wait_channels = wait
+        raise KeyboardInterrupt
+
+    link.wait_channels = interrupted
+    pipeline.enqueue(job)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.wait(job)
+    assert pipeline.broken is None
+    run(pipeline, job_of(source, sink, frames_of(2)))
+    assert job.done and job.error is None
+    np.testing.assert_array_equal(job.outputs[0], frames + 1)
+
+
+def test_an_interrupt_in_the_middle_of_the_books_fails_what_is_in_flight():
+    _, pipeline, source, sink = make()
+    job = job_of(source, sink, frames_of(4))
+
+    def interrupted(out, first, last):
+        raise KeyboardInterrupt
+
+    job.readers = [interrupted]
+    pipeline.enqueue(job)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.wait(job)
+    assert isinstance(pipeline.broken, KeyboardInterrupt)
+    assert isinstance(job.error, KeyboardInterrupt)
