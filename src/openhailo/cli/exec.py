@@ -7,6 +7,7 @@ from openhailo's environment where the program's lacks them and both are of the 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import stat
@@ -88,11 +89,12 @@ def compat_package() -> Path:
         if (found / "__init__.py").is_file():
             return found
     try:
-        installed = Path(str(metadata.distribution(COMPAT_DISTRIBUTION).locate_file("hailo_platform")))
+        metadata.distribution(COMPAT_DISTRIBUTION)
+        spec = importlib.util.find_spec("hailo_platform")
     except metadata.PackageNotFoundError:
-        installed = Path()
-    if (installed / "__init__.py").is_file():
-        return installed
+        spec = None
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent
     raise InputError(what="hailo_platform", detail=f"it is not here; install it: pip install {COMPAT_DISTRIBUTION}")
 
 

@@ -90,11 +90,13 @@ class Model:
         bindings = self.configured.create_bindings()
         raw = bindings.get()
         for place, name in enumerate(self._model.input_names):
-            size = raw.input(name).edge.frame_bytes
+            edge = raw.input(name).edge
+            size = edge.frame_bytes
             given = files[place % len(files)] if files else b""
             frames = max(len(given) // size, 1)
             start = index % frames * size
-            content = given[start : start + size] if len(given) >= size else rng.bytes(size)
+            noise = rng.integers(0, 256, size // edge.dtype.itemsize).astype(edge.dtype).tobytes()
+            content = given[start : start + size] if len(given) >= size else noise
             bindings.input(name).set_buffer(np.frombuffer(content, np.uint8))
         for name in self._model.output_names:
             bindings.output(name).set_buffer(np.empty(raw.output(name).edge.frame_bytes, np.uint8))

@@ -1,0 +1,220 @@
+"""The lines that scripts parse, and the exit codes that they look at (runtime-behaviour.md 24, 25)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import struct
+import time
+
+import pytest
+
+from hailo_platform.tools.hailortcli import _monitor
+from hailo_platform.tools.hailortcli.main import main
+
+SCAN = ["ffff:01:00.0"]
+
+
+@pytest.fixture
+def cli(capsys):
+    def run(*words, code=0):
+        assert main(list(words)) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+def recorded_output(shared_dir, name):
+    """Return what the original printed."""
+    text = (shared_dir / f"traces/device/{name}.jsonl").read_text(encoding="utf-8")
+    return json.loads(text.partition("\n")[0])["stdout"]
+
+
+def test_scan(cli, monkeypatch):
+    assert cli("scan") == "Hailo Devices:\n[-] Device: ffff:01:00.0\n"
+    assert cli("scan", "--interface", "eth0", code=79) == ""
+    monkeypatch.setattr("hailo_platform.pyhailort.pyhailort.Device.scan", classmethod(lambda cls: []))
+    assert cli("scan") == "Hailo devices not found\n"
+
+
+def test_identify_as_recorded(cli, shared_dir):
+    """The same lines as the original, but for the board's own texts and the log lines around them."""
+    for name, words in (("identify", []), ("identify_extended", ["--extended"])):
+        recorded = recorded_output(shared_dir, name)
+        recorded = recorded.replace("\0", " ")  # the original pads with NUL bytes, which make `grep` give up
+        said = cli("fw-control", "identify", *words)
+        for text in ("0000:01:00.0", "ffff:01:00.0"):
+            recorded, said = recorded.replace(text, "ID"), said.replace(text, "ID")
+        own = r"(Serial Number|Part Number|Product Name): .*"
+        assert re.sub(own, r"\1", said).rstrip() == re.sub(own, r"\1", recorded).rstrip()
+
+
+def test_identify_for_scripts(cli, monkeypatch):
+    (line,) = [line for line in cli("fw-control", "identify").splitlines() if "Device Architecture:" in line]
+    assert line.split(":")[-1].strip() == "HAILO8"
+    monkeypatch.setenv("OPENHAILO_DEVICE", "twin:hailo8l")
+    assert "Device Architecture: HAILO8L\n" in cli("fw-control", "identify", "-s", "*")
+
+
+def test_failures_are_status_numbers(cli):
+    said = cli("fw-control", "identify", "--device-id", "0000:05:00.0", code=2)
+    assert said.splitlines()[-1] == "Failed to execute on device: 0000:05:00.0. status= HAILO_INVALID_ARGUMENT(2)"
+    cli("run", "missing.hef", code=13)
+    assert main([]) == 106
+    for words in (["nothing"], ["run"], ["run2", "-t", "1"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 105
+    cli("udp-rate-limiter", "reset", code=79)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+
+def test_controls(cli, tmp_path):
+    assert cli("fw-control", "reset", "--reset-type", "nn_core").endswith("Board has been reset successfully\n")
+    assert cli("fw-control", "test-memories").endswith("Memory test has completed successfully\n")
+    cli("fw-logger", str(tmp_path / "log.bin"), "--overwrite")
+    assert (tmp_path / "log.bin").is_file()
+    cli("board-config", "read", str(tmp_path / "board.bin"))
+    assert len((tmp_path / "board.bin").read_bytes()) == 500
+    cli("board-config", "write", str(tmp_path / "board.bin"))
+    cli("fw-config", "read", code=18)
+    cli("ssb-update", str(tmp_path / "board.bin"))
+
+
+def test_power(cli):
+    assert re.search(r"^Current power consumption \(W\): \d\.\d+$", cli("measure-power"), re.MULTILINE)
+    said = cli("measure-power", "--duration", "0", "--type", "CURRENT", "--dvm", "VDD_CORE").splitlines()
+    labels = [line.partition(":")[0] for line in said[1:]]
+    assert labels == [
+        "Measuring power consumption over 0 seconds",
+        "Total samples",
+        "Max value (mA)",
+        "Min value (mA)",
+        "Average value (mA)",
+        "Average time per sample (ms)",
+    ]
+
+
+def test_sensors(cli, tmp_path, shared_dir):
+    recorded = recorded_output(shared_dir, "sensor_sections_info").replace("0000:01:00.0", SCAN[0])
+    assert cli("sensor-config", "get-sections-info").rstrip() == recorded.rstrip()
+    lines = tmp_path / "sensor.csv"
+    lines.write_text("0,2,0xFF,0x3000,0xFFFF,0x12\n")
+    cli("sensor-config", "store-sensor-config", "1", str(lines), "SENSOR_GENERIC", "--config-name", "mine")
+    cli("sensor-config", "set_generic_slave", "54", "2", "1")
+
+
+@pytest.mark.parametrize("name", ["arcface_mobilefacenet_h8_v2", "mnist_cnn_28x28_h8_dfc3.27_v0"])
+def test_parse_hef_as_recorded(cli, shared_dir, name):
+    recorded = json.loads((shared_dir / f"traces/{name}/parse_hef.json").read_text(encoding="utf-8"))
+    path = str(shared_dir / f"hefs/{name}.hef")
+    assert cli("parse-hef", path).rstrip() == recorded["parse_hef"]["stdout"].rstrip()
+    said = cli("parse-hef", path, "--parse-streams", "--parse-vstreams")
+    assert said.rstrip() == recorded["parse_hef_streams"]["stdout"].rstrip()
+
+
+def test_parse_hef_of_boxes(cli, models):
+    said = cli("parse-hef", models.boxes)
+    assert (
+        "HAILO NMS BY CLASS(number of classes: 3, maximum bounding boxes per class: 6, maximum frame size: 372)" in said
+    )
+    assert "Score threshold: 0.400" in said and "IoU threshold: 0.50" in said
+    assert cli("parse-hef", str(models.folder)).count("*" * 80) == 5
+
+
+def test_run(cli, models, tmp_path):
+    table = tmp_path / "run.csv"
+    said = cli("run", models.first, "-c", "20", "--measure-power", "--measure-temp", "--csv", str(table)).splitlines()
+    assert said[:4] == [
+        f"Running streaming inference ({models.first}):",
+        "  Transform data: true",
+        "    Type:      auto",
+        "    Quantized: true",
+    ]
+    assert said[4:6] == ["> Inference result:", " Network group: first"]
+    assert re.fullmatch(r"    FPS: \d+\.\d\d", said[7])
+    assert re.fullmatch(r"    Send Rate: \d+\.\d\d Mbit/s", said[8])
+    assert "  Device: ffff:01:00.0" in said
+    assert any(re.fullmatch(r"    Average power consumption: [\d.]+ W", line) for line in said)
+    assert any(re.fullmatch(r"    Maximum chip temperature: [\d.]+C", line) for line in said)
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert (row["net_name"], row["num_of_frames"], row["status"]) == ("first", "20", "0")
+    assert float(row["average_power"]) > 0 and row["hw_latency"] == ""
+
+
+def test_run_with_latency_and_files(cli, models, tmp_path):
+    frames = tmp_path / "frames.bin"
+    frames.write_bytes(bytes(range(256)))
+    options = ["--measure-latency", "--measure-overall-latency", "--input-files", str(frames)]
+    said = cli("run", models.first, "-c", "2", *options)
+    assert re.search(r"^    HW Latency: \d+\.\d\d ms$", said, re.MULTILINE)
+    assert re.search(r"^    Overall Latency: \d+\.\d\d ms$", said, re.MULTILINE)
+    assert "Transform data: false" in cli("run", models.first, "-c", "2", "-m", "hw_only", "--batch-size", "2")
+
+
+def test_run2(cli, models, tmp_path):
+    report = tmp_path / "run2.json"
+    nets = ["set-net", models.first, "--scheduler-priority", "20", "set-vstream", "first/picture", "--type", "float32"]
+    said = cli("run2", "-t", "0.2", "-j", str(report), *nets, "set-net", models.second, "--framerate", "50")
+    assert re.search(r"^first: fps: \d+\.\d\d$", said, re.MULTILINE)
+    assert re.search(r"^second: fps: \d+\.\d\d$", said, re.MULTILINE)
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert [group["name"] for group in document["network_groups"]] == ["first", "second"]
+    assert document["time_to_run"] == "0.20 seconds" and document["devices"] == [{"device_id": SCAN[0]}]
+    said = cli("run2", "-t", "0.1", "--measure-overall-latency", "--measure-temp", "set-net", models.first)
+    assert "first: overall latency:" in said and "temperature: min:" in said
+    cli("run2", "--scheduling-algorithm", "none", "set-net", models.first, "set-net", models.second, code=6)
+
+
+def test_benchmark(cli, models, tmp_path):
+    table = tmp_path / "benchmark.csv"
+    said = cli("benchmark", models.first, "-t", "0.1", "--csv", str(table))
+    for line in (
+        r"Starting Measurements\.\.\.",
+        r"FPS     \(hw_only\)                 = [\d.]+",
+        r"        \(streaming\)               = [\d.]+",
+        r"Latency \(hw\)                      = [\d.]+ ms",
+        r"  Power in streaming mode \(average\) = [\d.]+ W",
+    ):
+        assert re.search(f"^{line}$", said, re.MULTILINE), line
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert float(row["fps"]) > 0 and float(row["hw_only_fps"]) > 0
+
+
+# --- monitor ----------------------------------------------------------------------------------------------------------
+
+
+def field(number, value):
+    if isinstance(value, float):
+        return bytes([number << 3 | 1]) + struct.pack("<d", value)
+    if isinstance(value, int):
+        varint, value = b"", value & (1 << 64) - 1
+        while value > 0x7F:
+            varint, value = varint + bytes([value & 0x7F | 0x80]), value >> 7
+        return bytes([number << 3]) + varint + bytes([value])
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def message():
+    network = field(1, b"yolov8") + field(2, 30.25) + field(3, 55.55)
+    device = field(1, b"0000:01:00.0") + field(2, 60.0) + field(3, b"HAILO8")
+    stream = field(1, b"yolov8/in") + field(2, 1) + field(3, 32) + field(5, -1) + field(6, 7) + field(7, -1.0)
+    frames = field(1, b"yolov8") + field(2, stream)
+    return field(1, b"4321") + field(2, network) + field(3, frames) + field(4, device)
+
+
+def test_monitor(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(_monitor, "FOLDER", tmp_path)
+    assert "HAILO_MONITOR" in cli("monitor", "--once")
+    (tmp_path / "4321abcdef").write_bytes(message())
+    (tmp_path / "4322abcdef").write_bytes(b"\xff\xff")
+    (tmp_path / "4323abcdef.tmp").write_bytes(message())
+    lines = cli("monitor", "--once").splitlines()
+    assert lines[0].split() == ["Device", "ID", "Utilization", "(%)", "Architecture"] and lines[1] == "-" * 160
+    assert lines[2].split() == ["0000:01:00.0", "60.0", "HAILO8"]
+    assert lines[6].split() == ["yolov8", "55.5", "30.2", "4321"] or lines[6].split()[3] == "4321"
+    assert lines[11].split() == ["yolov8", "yolov8/in", "D2H", "NaN", "7", "-1", "32"]
+    monkeypatch.setattr(_monitor.time, "time", lambda: time.monotonic() + 1e12)
+    assert "HAILO_MONITOR" in cli("monitor", "--once")
