@@ -29,7 +29,7 @@ _KEYS: Mapping[str, Mapping[str, Any]] = {
     "folder": {"path": str},
     "file": {"path": str, "wrote": str, "previous": (str, type(None)), "mode": int, "added": str},
     "tree": {"path": str},
-    "run": {"argv": list},
+    "run": {"argv": list, "gone": str},
 }
 
 
@@ -64,7 +64,7 @@ class Journal:
         home = self._tree.missing_folders(JOURNAL)
         for path in home:
             self._tree.make_folder(path)
-        self.records.append({"kind": "run", "argv": [], "home": home[::-1]})
+        self.records.append({"kind": "run", "argv": [], "gone": "", "home": home[::-1]})
         self._save()
 
     def _save(self) -> None:
@@ -116,6 +116,7 @@ def _is_sound(record: Any) -> bool:
     return (
         all(isinstance(word, str) for word in argv)
         and (not argv or argv[0] in _UNDOERS)
+        and record.get("gone", "")[:1] in ("", "/")
         and path.startswith("/")
         and ".." not in path.split("/")
         and isinstance(home, list)
@@ -168,10 +169,20 @@ def _undo(tree: Tree, runner: Runner, record: dict[str, Any]) -> str:
             return _undo_tree(tree, record["path"])
     except (OSError, InputError, binascii.Error) as error:
         return str(error)
-    if not record["argv"]:
-        return ""
+    return _undo_run(tree, runner, record) if record["argv"] else ""
+
+
+def _undo_run(tree: Tree, runner: Runner, record: dict[str, Any]) -> str:
     done = runner.run(record["argv"], timeout_s=300)
-    return done.last_words if done.code else ""
+    if done.code:
+        return done.last_words
+    return f"the command worked, and {record['gone']} is there still" if _is_there(tree, record["gone"]) else ""
+
+
+def _is_there(tree: Tree, path: str) -> bool:
+    """Tell whether there is anything at ``path``, a link that leads nowhere included; no path is nothing."""
+    place = tree.locate(path or "/", follow_last=False)
+    return bool(path) and (place.is_symlink() or place.exists())
 
 
 def _undo_file(tree: Tree, record: dict[str, Any]) -> str:

@@ -180,7 +180,8 @@ def _driver_tree(machine: Machine, driver: DriverTree, tree: Tree, what: str, wh
         "not checked: what the code does; DKMS runs the tree's makefiles as root",
     )
     actions: list[Action] = []
-    registered = tree.exists(f"/var/lib/dkms/{name}/{version}/source")
+    known = f"/var/lib/dkms/{name}/{version}/source"
+    registered = tree.exists(known)
     if not registered:
         if tree.exists(target):
             note = f"{target} is there already, and DKMS does not know it: remove it first"
@@ -191,11 +192,13 @@ def _driver_tree(machine: Machine, driver: DriverTree, tree: Tree, what: str, wh
     which = ("-m", name, "-v", version)
     remove = ("dkms", "remove", *which, "--all")
     if not registered:
-        actions.append(Command(("dkms", "add", *which), undo=remove))
+        actions.append(Command(("dkms", "add", *which), undo=remove, gone=known))
     force = ("--force",) if machine.module_file else ()  # another release is there, DKMS would keep a newer one
     actions.append(Command(("dkms", "build", *which, "-k", machine.kernel), timeout_s=_BUILD_S))
-    undo = remove if registered else ()
-    actions.append(Command(("dkms", "install", *which, "-k", machine.kernel, *force), undo=undo, timeout_s=300))
+    # Whoever registered it before keeps that.
+    undo = ("dkms", "unbuild", *which, "-k", machine.kernel) if registered else ()
+    install = ("dkms", "install", *which, "-k", machine.kernel, *force)
+    actions.append(Command(install, undo=undo, timeout_s=300))
     conditions = (ours, HasModule(machine.kernel, MODULE))
     return make_step(
         tree, "driver", what, why, tuple(actions), conditions, undo=f"DKMS forgets it, {target} goes", checked=checked

@@ -36,15 +36,22 @@ class Runner(Protocol):
         ...
 
 
+#: Makes ``/proc`` and ``/dev`` of another root ($0) for one program alone: the mounts go with its name space.
+_ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+
+
 class SystemRunner:
-    """Runs programs of the system, or with another root those of that root, inside it."""
+    """Runs programs of the system, or with another root those of that root, inside it.
+
+    Programs in another root get ``/proc`` and ``/dev``: without them DKMS says that all is well, and does half of it.
+    """
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
 
     def run(self, argv: Sequence[str], *, timeout_s: float) -> Completed:
         """See `Runner.run`. The environment holds nothing of the caller's, and there is no input to read."""
-        words = list(argv) if self._root == Path("/") else ["chroot", str(self._root), *argv]
+        words = [*self._enter(), *argv]
         environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
         environment |= {name: os.environ[name] for name in ("http_proxy", "https_proxy") if name in os.environ}
         try:
@@ -65,3 +72,10 @@ class SystemRunner:
         except OSError as error:
             return Completed(126, error=f"{words[0]}: {error.strerror}")
         return Completed(done.returncode, done.stdout, done.stderr)
+
+    def _enter(self) -> list[str]:
+        if self._root == Path("/"):
+            return []
+        if (self._root / "proc/self").exists():
+            return ["chroot", str(self._root)]
+        return ["unshare", "--mount", "sh", "-c", _ENTER, str(self._root)]

@@ -27,10 +27,14 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Command:
-    """Run a program; ``undo`` is the program that takes it back (empty: there is nothing to take back)."""
+    """Run a program; ``undo`` is the program that takes it back (empty: there is nothing to take back).
+
+    ``gone`` is a path that must not be there after it was taken back, whatever the program says.
+    """
 
     argv: tuple[str, ...]
     undo: tuple[str, ...] = ()
+    gone: str = ""
     timeout_s: float = 120.0
 
     def lines(self) -> Iterator[str]:

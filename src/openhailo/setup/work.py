@@ -65,7 +65,7 @@ def _carry_out(action: Action, step: Step, tree: Tree, runner: Runner, journal: 
 
 def _run(action: Command, step: Step, runner: Runner, journal: Journal) -> None:
     if action.undo:
-        journal.record("run", argv=list(action.undo))
+        journal.record("run", argv=list(action.undo), gone=action.gone)
     done = runner.run(action.argv, timeout_s=action.timeout_s)
     if done.code:
         if action.undo:

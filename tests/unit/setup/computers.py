@@ -143,6 +143,9 @@ class FakeRunner:
             (home / self.kernel / "x86_64").mkdir(parents=True)
         elif words[0] == "install":
             self._put_module()
+        elif words[0] == "unbuild":
+            shutil.rmtree(home / self.kernel)
+            self._drop_module()
         elif words[0] == "remove":
             shutil.rmtree(home)
             home.parent.rmdir()

@@ -101,6 +101,29 @@ def test_a_debian_package_and_back(make_computer: Make, tmp_path: Path, firmware
     assert snapshot(computer.root) == before
 
 
+def test_a_driver_that_was_registered_before_stays_registered(
+    make_computer: Make, driver_tree: Path, firmware_file: Path
+) -> None:
+    computer = make_computer("debian13")
+    computer.runner.dkms(["add", "-m", "hailo_pci", "-v", "4.23.0"])
+    computer.put("usr/src/hailo_pci-4.23.0/dkms.conf", "of somebody else")
+    before = snapshot(computer.root)
+    assert apply(computer, kernel_plan(computer, driver_source=driver_tree, firmware=firmware_file))["driver"]
+    assert undo(computer) == []
+    assert snapshot(computer.root) == before
+
+
+def test_an_undo_that_claims_to_have_worked_is_found_out(
+    make_computer: Make, driver_tree: Path, firmware_file: Path
+) -> None:
+    """DKMS 3.0 does so without /proc."""
+    computer = make_computer("debian12")
+    apply(computer, kernel_plan(computer, driver_source=driver_tree, firmware=firmware_file))
+    computer.runner.lazy = True
+    (left,) = [done for done in undo_journal(computer.tree, computer.runner) if "dkms" in done.what and done.problem]
+    assert "/var/lib/dkms/hailo_pci/4.23.0/source is there still" in left.problem
+
+
 def test_new_firmware_reloads_the_module_and_the_old_file_comes_back(
     make_computer: Make, driver_tree: Path, firmware_file: Path
 ) -> None:
@@ -280,12 +303,13 @@ def test_nothing_to_take_back(computer: Computer) -> None:
         ('{"format": 2, "records": []}', "does not write"),
         ('{"format": 1, "records": {}}', "does not write"),
         ('{"format": 1, "records": [7]}', "does not write"),
-        ('{"format": 1, "records": [{"kind": "run", "argv": ["sh", "-c", "id"]}]}', "does not write"),
-        ('{"format": 1, "records": [{"kind": "run", "argv": ["dkms", 7]}]}', "does not write"),
+        ('{"format": 1, "records": [{"kind": "run", "argv": ["sh", "-c", "id"], "gone": ""}]}', "does not write"),
+        ('{"format": 1, "records": [{"kind": "run", "argv": ["dkms", 7], "gone": ""}]}', "does not write"),
         ('{"format": 1, "records": [{"kind": "tree", "path": "/usr/src/../../home"}]}', "does not write"),
+        ('{"format": 1, "records": [{"kind": "run", "argv": ["dkms"], "gone": "x"}]}', "does not write"),
         ('{"format": 1, "records": [{"kind": "tree", "path": "/home"}]}', "does not write"),
         ('{"format": 1, "records": [{"kind": "folder", "path": "relative"}]}', "does not write"),
-        ('{"format": 1, "records": [{"kind": "run", "argv": [], "home": ["/etc"]}]}', "does not write"),
+        ('{"format": 1, "records": [{"kind": "run", "argv": [], "gone": "", "home": ["/etc"]}]}', "does not write"),
     ],
 )
 def test_a_journal_that_setup_did_not_write_is_refused(computer: Computer, text: str, says: str) -> None:
@@ -316,7 +340,7 @@ def test_two_runs_at_a_time_are_refused(make_computer: Make, driver_tree: Path, 
 
 
 _VALUES = st.none() | st.integers() | st.sampled_from(["", "run", "file", "/etc", "/etc/passwd", "dkms", "sh"])
-_KEYS = st.sampled_from(["kind", "argv", "path", "home", "wrote", "previous", "mode", "added"])
+_KEYS = st.sampled_from(["kind", "argv", "gone", "path", "home", "wrote", "previous", "mode", "added"])
 _RECORDS = st.lists(st.dictionaries(_KEYS, _VALUES | st.lists(_VALUES, max_size=3), max_size=6), max_size=3)
 
 

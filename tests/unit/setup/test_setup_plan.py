@@ -236,7 +236,7 @@ def test_a_driver_that_dkms_knows_is_built_for_a_new_kernel(computer: Computer, 
     computer.put("usr/src/hailo_pci-4.23.0/dkms.conf", "")
     step = step_of(plan_kernel(computer.machine, computer.request(driver_source=driver_tree), computer.tree), "driver")
     assert [call[1] for call in commands(step)] == ["build", "install"]
-    assert step.actions[-1].undo[:2] == ("dkms", "remove")  # type: ignore[union-attr]
+    assert step.actions[-1].undo[:2] == ("dkms", "unbuild")  # type: ignore[union-attr]
 
 
 def test_secure_boot_and_lockdown_are_noticed(make_computer: Make) -> None:
