@@ -17,7 +17,7 @@ import openhailo
 from openhailo import hef
 from openhailo.compiler import compile_model
 from openhailo.compiler.allocate import Stream
-from openhailo.compiler.contexts.choose import candidates, choose
+from openhailo.compiler.contexts.choose import candidates, choose, fewest
 from openhailo.compiler.contexts.plan import plan_contexts
 from openhailo.compiler.contexts.schedule import Tensor, make_schedule
 from openhailo.compiler.contexts.split import Crossing, is_exact, split
@@ -134,6 +134,20 @@ def test_contexts_have_no_more_constants_than_asked():
         choose(schedule, 2, candidates(schedule), 100)
     with pytest.raises(DoesNotFit, match="places"):
         choose(schedule, 4, candidates(schedule)[:2])
+
+
+def test_the_least_number_of_contexts():
+    schedule = make_schedule(compiled(skipping()).quantized_model)
+    places, total = candidates(schedule), sum(schedule.constant_bytes)
+    assert fewest(schedule, places, total) == 1
+    assert fewest(schedule, places, total - 1) == 2
+    assert fewest(schedule, places, 10) is None
+    for limit in range(total // 5, total, 97):
+        count = fewest(schedule, places, limit)
+        if count is not None and count > 1:
+            assert len(choose(schedule, count, places, limit)) == count - 1
+            with pytest.raises(DoesNotFit):
+                choose(schedule, count - 1, places, limit)
 
 
 def test_cuts_that_change_bits_are_left_out(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
@@ -33,6 +34,22 @@ def candidates(schedule: Schedule, spec: ChipSpec = CHIP) -> list[int]:
     return found
 
 
+def fewest(schedule: Schedule, places: Sequence[int], max_bytes: int) -> int | None:
+    """Return how many parts of at most ``max_bytes`` of constants there must be; None when no cuts make them so small.
+
+    Filling each part as far as it goes gives the least number.
+    """
+    sizes = (0, *accumulate(schedule.constant_bytes))
+    count, first, last = 1, 0, 0
+    for place in (*places, len(schedule.nodes)):
+        if sizes[place] - sizes[first] > max_bytes:
+            count, first = count + 1, last
+        if sizes[place] - sizes[first] > max_bytes:
+            return None
+        last = place
+    return count
+
+
 def choose(schedule: Schedule, contexts: int, places: Sequence[int], max_bytes: int | None = None) -> tuple[int, ...]:
     """Return the ``contexts - 1`` places of ``places`` to cut at.
 
@@ -52,11 +69,13 @@ def choose(schedule: Schedule, contexts: int, places: Sequence[int], max_bytes: 
     for evenness in EVENNESS:
         least = evenness * weights[-1] / contexts
 
-        def allowed(first: int, end: int, least: float = least) -> bool:
-            fits = max_bytes is None or sizes[end] - sizes[first] <= max_bytes
-            return fits and weights[end] - weights[first] >= least
+        def heavy(first: int, end: int, least: float = least) -> bool:
+            return weights[end] - weights[first] >= least
 
-        cuts = _cheapest(schedule, contexts, places, allowed)
+        def large(first: int, end: int) -> bool:
+            return max_bytes is not None and sizes[end] - sizes[first] > max_bytes
+
+        cuts = _cheapest(schedule, contexts, places, heavy, large)
         if cuts is not None:
             return cuts
     largest = max(schedule.constant_bytes)
@@ -69,19 +88,28 @@ def _weights(schedule: Schedule) -> tuple[float, ...]:
     return (0.0, *accumulate(size / total + 1 / count for size in schedule.constant_bytes))
 
 
+Predicate = Callable[[int, int], bool]
+
+
 def _cheapest(
-    schedule: Schedule, contexts: int, places: Sequence[int], allowed: Callable[[int, int], bool]
+    schedule: Schedule, contexts: int, places: Sequence[int], heavy: Predicate, large: Predicate
 ) -> tuple[int, ...] | None:
-    """Return the cuts with the fewest bytes crossing, found part by part; None when no cuts are allowed."""
-    costs = {place: sum(tensor.size_bytes for tensor in schedule.crossing(place)) for place in places}
+    """Return the cuts with the fewest bytes crossing, found part by part; None when no cuts are allowed.
+
+    ``heavy`` and ``large`` tell of a part (first place, end) whether it may stand alone, and whether it is too large.
+    """
+    costs = [sum(tensor.size_bytes for tensor in schedule.crossing(place)) for place in places]
     best: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
     for _ in range(contexts - 1):
         reached: dict[int, tuple[int, tuple[int, ...]]] = {}
         for first, (cost, cuts) in best.items():
-            for place in places:
-                total = cost + costs[place]
-                if place > first and total < reached.get(place, (total + 1, ()))[0] and allowed(first, place):
+            for at in range(bisect_right(places, first), len(places)):
+                place, total = places[at], cost + costs[at]
+                if large(first, place):
+                    break
+                if total < reached.get(place, (total + 1, ()))[0] and heavy(first, place):
                     reached[place] = (total, (*cuts, place))
         best = reached
-    ends = [(cost, cuts) for first, (cost, cuts) in best.items() if allowed(first, len(schedule.nodes))]
+    count = len(schedule.nodes)
+    ends = [(cost, cuts) for first, (cost, cuts) in best.items() if heavy(first, count) and not large(first, count)]
     return min(ends)[1] if ends else None

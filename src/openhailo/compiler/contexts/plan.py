@@ -15,7 +15,7 @@ from openhailo.errors import DoesNotFit, ModelInvalid
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.limits import MAX_CONTEXTS
 
-from .choose import candidates, choose
+from .choose import candidates, choose, fewest
 from .schedule import Schedule, make_schedule
 from .split import Crossing, Part, Split, is_exact, split
 from .stages import Staged, one_stage, stage
@@ -23,6 +23,8 @@ from .streams import code_stream
 
 #: Every network group has three contexts besides the dynamic ones (context-switch.md 22).
 MOST_CONTEXTS: Final = MAX_CONTEXTS - 3
+#: How many contexts more than the constants alone need are tried: graphs and records take room as well.
+SPARE_CONTEXTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,18 @@ def plan_contexts(
         return _one_context(buffers, model, streams)
     schedule = make_schedule(model)
     places = candidates(schedule, spec)
-    counts = (contexts,) if contexts else range(2, min(len(places) + 1, MOST_CONTEXTS) + 1)
-    for count in counts:
-        limit = room if not contexts or context_bytes else None
+    limit = room if not contexts or context_bytes else None
+    for count in (contexts,) if contexts else _counts(schedule, places, room):
         plans = _planned(buffers, schedule, places, streams, count, limit)
         if plans is not None:
             return plans
     raise DoesNotFit(resource="bytes of a context", need=max(schedule.constant_bytes), have=room)
+
+
+def _counts(schedule: Schedule, places: Sequence[int], room: int) -> range:
+    """Return the numbers of contexts to try: from the least that constants need, to a few more for all the rest."""
+    least = max(fewest(schedule, places, room) or MOST_CONTEXTS, 2)
+    return range(least, min(least + SPARE_CONTEXTS, len(places) + 1, MOST_CONTEXTS) + 1)
 
 
 def _one_context(buffers: Buffers, model: onnx.ModelProto, streams: Sequence[Stream]) -> Contexts | None:

@@ -37,9 +37,9 @@ class Tensor:
         """Bytes of one frame."""
         return math.prod(self.shape or ())
 
-    def crosses(self, place: int) -> bool:
-        """Tell whether it is made before ``place`` and read there or later."""
-        return bool(self.made < place and self.read and self.read[-1] >= place)
+    def crossed(self) -> range:
+        """Return the places at which it is alive: made before, and read there or later."""
+        return range(self.made + 1, self.read[-1] + 1 if self.read else 0)
 
     def readers(self, first: int, end: int) -> bool:
         """Tell whether a node from ``first`` to before ``end`` reads it."""
@@ -96,8 +96,9 @@ def make_schedule(model: onnx.ModelProto) -> Schedule:
     nodes = tuple(placed[at] for at in order)
     tensors = _tensors(model, nodes, [reads[at] for at in order], shapes)
     batch = (dims_of(model.graph.input[0]) or [1])[0]
-    alive = tuple(tuple(t for t in tensors.values() if t.crosses(place)) for place in range(len(nodes) + 1))
-    return Schedule(model, nodes, copied, tensors, _constant_bytes(nodes, copied, index), batch, alive)
+    return Schedule(
+        model, nodes, copied, tensors, _constant_bytes(nodes, copied, index), batch, _alive(tensors, len(nodes))
+    )
 
 
 def _copied(graph: onnx.GraphProto, index: GraphIndex) -> dict[str, onnx.NodeProto]:
@@ -171,6 +172,14 @@ def _tensors(
         first = made[name] if name in made else min(places, default=0)
         tensors[name] = Tensor(name, first, places, name in inputs, kind, shape)
     return tensors
+
+
+def _alive(tensors: Mapping[str, Tensor], count: int) -> tuple[tuple[Tensor, ...], ...]:
+    alive: list[list[Tensor]] = [[] for _ in range(count + 1)]
+    for tensor in tensors.values():
+        for place in tensor.crossed():
+            alive[place].append(tensor)
+    return tuple(map(tuple, alive))
 
 
 def _frame_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int, ...] | None]]:
