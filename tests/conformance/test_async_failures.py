@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from openhailo.errors import Cancelled, DeviceError, DeviceLost, DeviceTimeout, OpenHailoError, StateError
+from openhailo.errors import Cancelled, DeviceError, DeviceLost, DeviceTimeout, OpenHailoError, QueueFull, StateError
 from openhailo.runtime.open import open_device
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
 from openhailo.runtime.vstreams import InputVStreams, OutputVStreams
@@ -336,3 +336,67 @@ def test_loading_another_model_waits_for_frames_in_flight(net, nets):
                 want = nets.expected(each.model, {"x": frames})["y"]
                 got = np.stack([future.result(WAIT_S)[f"{each.name}/y"] for future in futs])
                 np.testing.assert_array_equal(got, want)
+
+
+def test_a_device_that_is_reset_underneath_fails_typed(net):
+    with virtual_device() as (vdevice, _), vdevice.create_infer_model(net.hef).configure() as model:
+        _, (bindings,) = made_bindings(model, frames_of(1))
+        model.run(bindings)
+        vdevice.devices[0].reset()
+        with pytest.raises(StateError, match="unloaded"):
+            model.run(bindings)
+        with vdevice.create_infer_model(net.hef, timeout_s=9.0).configure() as again:
+            again.run(again.create_bindings({"x": frames_of(1)}, {"y": np.zeros(10, np.uint8)}))
+
+
+def test_calls_of_a_network_beside_the_scheduler(net, nets):
+    """Somebody uses a device directly: both get what is theirs."""
+    other = nets.single({"x": SHAPE}, {"y": (1, 1, 10)}, name="other", seed=5)
+    frames = frames_of(60)
+    want, direct = (nets.expected(each.model, {"x": frames})["y"] for each in (net, other))
+    with virtual_device(2) as (vdevice, _):
+        network = vdevice.devices[0].load(other.hef)
+        with vdevice.create_infer_model(net.hef).configure() as model:
+            futures = []
+            for turn in range(12):
+                five = slice(5 * turn, 5 * turn + 5)
+                futures.append(model.submit(frames[five]))
+                np.testing.assert_array_equal(network(frames[five], raw=True)["other/y"], direct[five])
+            got = np.concatenate([future.result(WAIT_S)["net/y"] for future in futures])
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_device_is_lost_while_threads_run_frames(net, nets):
+    """Every frame has its own result or fails with `DeviceLost`; the rest of the frames runs on the other device."""
+    frames = frames_of(64)
+    want = nets.expected(net.model, {"x": frames})["y"]
+    right, lost, wrong, lock = [], [], [], threading.Lock()
+    with virtual_device(2) as (vdevice, twins), vdevice.create_infer_model(net.hef).configure() as model:
+
+        def work(number):
+            for turn in range(100):
+                index = (number * 31 + turn * 7) % 64
+                if number == 0 and turn == 30:
+                    twins[1].faults.link_down = True
+                try:
+                    model.wait_for_async_ready(WAIT_S)
+                    result = model.submit(frames[index]).result(WAIT_S)["net/y"]
+                    with lock:
+                        (right if np.array_equal(result, want[index]) else wrong).append(index)
+                except DeviceLost:
+                    lost.append(index)
+                except QueueFull:
+                    continue
+                except BaseException as error:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT_S)
+        assert not wrong
+        assert len(lost) <= 4
+        assert len(right) > 300
+        figures = model.statistics()
+        assert (figures.frames, figures.failed) == (len(right), len(lost))

@@ -110,7 +110,8 @@ class VirtualDevice:
     def create_infer_model(self, model: str | Path | bytes | Hef, *, name: str = "", **options: Any) -> InferModel:
         """Return a model whose formats and batch can be chosen before it is configured.
 
-        ``model`` and ``options`` are those of `openhailo.runtime.device.Device.load`; ``name`` chooses a network group.
+        ``model`` and ``options`` are those of `openhailo.runtime.device.Device.load`; ``name`` chooses a network group,
+        by its own name or that of a network in it.
         Raises `HefError`, `CompileError`, `InputError`.
         """
         from openhailo.runtime.infer_model import InferModel
