@@ -300,7 +300,7 @@ def codes_graph(seed, depth, links, heads, channels):
     return b.model({"x": [1, 3, 5, 7]}, outputs)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),
     depth=st.integers(1, 5),

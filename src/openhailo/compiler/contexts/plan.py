@@ -99,7 +99,7 @@ class Buffers:
     above: int | None
 
     def stage(self, model: onnx.ModelProto, streams: Sequence[Stream], context: int) -> Staged:
-        """Lay out one context. Raises `DoesNotFit`."""
+        """Lay out one context."""
         if self.above is None:
             return one_stage(model, streams)
         return stage(model, streams, context=context, network=self.network, most_bytes=self.above)

@@ -10,7 +10,6 @@ import onnx
 from openhailo._units import align_up
 from openhailo.compiler.allocate import Stream
 from openhailo.compiler.emit import build_program
-from openhailo.errors import DoesNotFit
 from openhailo.hef.layers import Shape
 from openhailo.spec.chip import CHIP, ChipSpec
 
@@ -45,22 +44,18 @@ def stage(model: onnx.ModelProto, streams: Sequence[Stream], *, context: int, ne
         streams: of its edge, named as the ends of the graph.
         context: its number.
         network: name of the network.
-        most_bytes: of activations that may be alive on the chip between two nodes, per frame.
-
-    Raises:
-        DoesNotFit: that much is alive at places only where the graph cannot be cut.
+        most_bytes: of activations that may be alive on the chip between two nodes, per frame; where the graph cannot be
+            cut, more stay there all the same.
     """
     schedule = make_schedule(model)
     alive = _alive_bytes(schedule)
-    if max(alive) <= most_bytes:
-        return one_stage(model, streams)
     for place in sorted(_places(schedule, streams), key=lambda place: -alive[place]):
         if alive[place] <= most_bytes:
             break
         pieces = split(schedule, (place,), f"{network}/ddr_{context}")
         if is_exact(model, pieces):
             return _staged(pieces, streams, context)
-    raise DoesNotFit(resource="bytes of activations alive at once in a context", need=max(alive), have=most_bytes)
+    return one_stage(model, streams)
 
 
 def _alive_bytes(schedule: Schedule) -> list[int]:
