@@ -47,7 +47,7 @@ class MessageHost(ABC):
         """Wait for a notification and take it."""
 
     @abstractmethod
-    def settle(self, seconds: float = 0.01) -> None:
+    def settle(self, seconds: float = 0.3) -> None:
         """Let the device work until nothing comes for ``seconds``."""
 
     @abstractmethod
@@ -122,7 +122,7 @@ class RawHost(MessageHost):
             if not self.function.irq.wait(timeout_s):
                 return False
 
-    def settle(self, seconds: float = 0.01) -> None:
+    def settle(self, seconds: float = 0.3) -> None:
         """Let the device work; messages are swallowed, status bits stay."""
         while self.function.irq.wait(seconds):
             pass

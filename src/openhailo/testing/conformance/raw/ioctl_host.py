@@ -101,7 +101,7 @@ class IoctlHost(MessageHost):
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float = 0.01) -> None:
+    def settle(self, seconds: float = 0.3) -> None:
         """Let the device work until nothing comes any more; completed transfers are taken off the driver's rings."""
         while self._wait(self._poll, seconds):
             pass
