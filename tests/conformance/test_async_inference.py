@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import openhailo
-from openhailo.errors import DeviceTimeout, InputError, QueueFull, ShapeMismatch, StateError
+from openhailo.errors import Cancelled, DeviceTimeout, InputError, QueueFull, ShapeMismatch, StateError
 from openhailo.runtime.formats import FormatOrder, FormatType
 from openhailo.runtime.memory import aligned_empty, is_page_aligned
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
@@ -102,6 +102,43 @@ def test_futures_and_coroutines(vdevice, small, nets):
         np.testing.assert_array_equal(model.submit(frames[0]).result(WAIT_S)["net/y"], want[0])
         results = asyncio.run(everything(model))
     np.testing.assert_array_equal(np.stack([result["net/y"] for result in results]), want)
+
+
+def test_coroutines_that_are_cancelled_leave_their_room_to_others(small, nets):
+    frames = frames_of((28, 28, 1), 100)
+    want = nets.expected(small.model, {"x": frames})["y"]
+
+    async def some(vdevice, model):
+        with vdevice.dispatcher.quiet(WAIT_S):
+            tasks = [asyncio.create_task(model.infer(frame, WAIT_S)) for frame in frames]
+            await asyncio.sleep(0)
+            with pytest.raises(DeviceTimeout, match="infer"):
+                await model.infer(frames[0], 0.0)
+        for task in tasks[::3]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with virtual_device() as vdevice, vdevice.create_infer_model(small.hef).configure() as model:
+        results = asyncio.run(some(vdevice, model))
+        model.wait_for_async_ready(WAIT_S, model.async_queue_size)
+    for index, (result, row) in enumerate(zip(results, want, strict=True)):
+        if index % 3:
+            np.testing.assert_array_equal(result["net/y"], row)
+        else:
+            assert isinstance(result, asyncio.CancelledError)
+
+
+def test_coroutines_that_wait_for_room_hear_of_the_end(small):
+    async def everything(vdevice, model):
+        with vdevice.dispatcher.quiet(WAIT_S):
+            tasks = [asyncio.create_task(model.infer(frame, WAIT_S)) for frame in frames_of((28, 28, 1), 50)]
+            await asyncio.sleep(0)
+            model.shutdown()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with virtual_device() as vdevice, vdevice.create_infer_model(small.hef).configure() as model:
+        results = asyncio.run(everything(vdevice, model))
+    assert [type(result) for result in results] == [Cancelled] * 32 + [StateError] * 18
 
 
 def test_a_job_can_be_awaited(vdevice, small, nets):

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -121,7 +122,7 @@ class Dispatcher:
     def _require_room(self, model: ScheduledModel, room: int) -> None:
         if model.closed or self._closed:
             raise StateError(what=f"running {model.name}", state="shut down", hint="configure it again")
-        if room and model.pending + room > model.queue_size:
+        if room and not model.has_room(room):
             raise QueueFull(name=model.name, depth=model.pending)
         if not self.scheduler.alive:
             raise DeviceLost(name=model.name, detail="every device of it is gone")
@@ -157,9 +158,32 @@ class Dispatcher:
         """Wait until ``frames`` more frames may be handed in; False after ``timeout_s``, or when they never may."""
         if frames > model.queue_size:
             return False
-        if model.pending + frames > model.queue_size:
+        if not model.has_room(frames):
             self.require_patience()
-        return self._wait_until(lambda: model.closed or model.pending + frames <= model.queue_size, timeout_s)
+        return self._wait_until(lambda: model.closed or model.has_room(frames), timeout_s)
+
+    def room(self, model: ScheduledModel) -> Future[None]:
+        """Return a future that is done when one more frame may be tried to hand in, or when it never may."""
+        future: Future[None] = Future()
+        with self._lock:
+            if not (model.closed or model.has_room(1)):
+                model.hopeful.append(future)
+                return future
+        future.set_result(None)
+        return future
+
+    def encourage(self, model: ScheduledModel) -> None:
+        """Tell those who wait for `room`, as many as there is room for."""
+        with self._lock:
+            count = model.room_for_hopeful()
+        while count > 0:
+            with self._lock:
+                future = model.hopeful.popleft() if model.hopeful else None
+            if future is None:
+                return
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+                count -= 1
 
     def _wait_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
         with self._changed:
@@ -441,7 +465,10 @@ class Dispatcher:
                     model.pending -= done[-1].count
                 if not done:
                     model.is_delivering = False
-                    return
+            if model.hopeful:
+                self.encourage(model)
+            if not done:
+                return
             self._turn.delivering = True
             try:
                 for request in done:

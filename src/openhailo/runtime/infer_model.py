@@ -313,20 +313,27 @@ class ConfiguredInferModel:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while True:
-            try:
-                future = self.submit(inputs)
-            except QueueFull:
-                left = deadline - loop.time()
-                await asyncio.to_thread(self.wait_for_async_ready, left)
-            else:
-                break
         try:
             async with asyncio.timeout_at(deadline):
+                future = await self._submit_in_turn(inputs)
                 return await asyncio.shield(asyncio.wrap_future(future))
         except TimeoutError as error:
+            if isinstance(error, DeviceTimeout):
+                raise
             what = f"{self.name}: infer"
             raise DeviceTimeout(what=what, budget_s=timeout_s, elapsed_s=timeout_s) from error
+
+    async def _submit_in_turn(self, inputs: Any) -> Future[dict[str, Any]]:
+        while True:
+            try:
+                return self.submit(inputs)
+            except QueueFull:
+                room = self._dispatcher.room(self.group.model)
+            try:
+                await asyncio.wrap_future(room)
+            except asyncio.CancelledError:
+                self._dispatcher.encourage(self.group.model)  # somebody else may have the room that was ours
+                raise
 
     def _request(self, bindings: Bindings, on_done: Any = None, *, is_awaited: bool = False) -> FrameRequest:
         inputs = [binding.frames for binding in bindings.inputs.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from openhailo.runtime.formats import Array
@@ -80,9 +81,19 @@ class ScheduledModel:
         self.order: deque[FrameRequest] = deque()
         self.pending = 0
         self.is_delivering = False
+        #: Those who want to hand in a frame when there is room, the first first.
+        self.hopeful: deque[Future[None]] = deque()
         self.closed = False
         self.counters = ModelCounters()
         self.first_s = self.last_s = 0.0
+
+    def has_room(self, frames: int) -> bool:
+        """Whether ``frames`` more frames may be handed in."""
+        return self.pending + frames <= self.queue_size
+
+    def room_for_hopeful(self) -> int:
+        """Return how many of those who want to hand in a frame may try now: all of them when it is over."""
+        return len(self.hopeful) if self.closed else min(len(self.hopeful), self.queue_size - self.pending)
 
     def take(self, frames: int) -> list[Piece]:
         """Take the oldest ``frames`` frames out of the queue."""
