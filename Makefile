@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e vm bench docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e vm api-coverage bench docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ demo: $(VENV)/.ready ## compile real models, boot the virtual chip, find things 
 	$(BIN)/openhailo demo --output build/demo
 
 test: $(VENV)/.ready ## the whole test suite that needs no hardware
-	$(PYTEST) -q -n 2 tests/unit tests/golden tests/conformance tests/e2e
+	$(PYTEST) -q -n 2 tests/unit tests/golden tests/conformance tests/e2e tests/compat
 
 lint: $(VENV)/.ready ## ruff and the floors of the house
 	$(BIN)/ruff check .
@@ -57,6 +57,9 @@ vm: $(VENV)/.ready ## our driver in a Linux guest against virtual chips on a rea
 bench: $(VENV)/.ready ## speed against peers measured in the same run
 	$(BIN)/python -m benchmarks --report $(REPORT)/bench.json
 
+api-coverage: $(VENV)/.ready ## how much of the original's Python API is there and tested
+	$(BIN)/python -m tools.hailo_platform_coverage $(API_FLAGS)
+
 docs: $(VENV)/.ready ## check links, commands and examples of the docs
 	$(BIN)/python -m tools.docs
 
@@ -65,6 +68,7 @@ ci: ## what continuous integration runs
 	$(MAKE) wire mutants fuzz
 	$(MAKE) conformance-table TABLE_FLAGS=--check
 	$(MAKE) vm VM_FLAGS=--required
+	$(MAKE) api-coverage API_FLAGS=--check
 	$(MAKE) docs demo bench
 	$(MAKE) test
 

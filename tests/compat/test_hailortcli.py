@@ -38,6 +38,7 @@ def test_scan(cli, monkeypatch):
     assert cli("scan") == "Hailo devices not found\n"
 
 
+@pytest.mark.facts
 def test_identify_as_recorded(cli, shared_dir):
     """The same lines as the original, but for the board's own texts and the log lines around them."""
     for name, words in (("identify", []), ("identify_extended", ["--extended"])):
@@ -97,6 +98,7 @@ def test_power(cli):
     ]
 
 
+@pytest.mark.facts
 def test_sensors(cli, tmp_path, shared_dir):
     recorded = recorded_output(shared_dir, "sensor_sections_info").replace("0000:01:00.0", SCAN[0])
     assert cli("sensor-config", "get-sections-info").rstrip() == recorded.rstrip()
@@ -106,6 +108,7 @@ def test_sensors(cli, tmp_path, shared_dir):
     cli("sensor-config", "set_generic_slave", "54", "2", "1")
 
 
+@pytest.mark.facts
 @pytest.mark.parametrize("name", ["arcface_mobilefacenet_h8_v2", "mnist_cnn_28x28_h8_dfc3.27_v0"])
 def test_parse_hef_as_recorded(cli, shared_dir, name):
     recorded = json.loads((shared_dir / f"traces/{name}/parse_hef.json").read_text(encoding="utf-8"))

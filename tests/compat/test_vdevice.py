@@ -261,6 +261,7 @@ def test_no_network_has_a_cache(models, raises_status):
             network.write_cache_buffer(0, b"")
 
 
+@pytest.mark.facts
 def test_numerics_of_a_silicon_network(models, monkeypatch, shared_dir):
     """A HEF compiled for silicon needs a reference on the virtual chip, which the environment can name."""
     path = str(shared_dir / "hefs/mnist_cnn_28x28_h8_dfc3.27_v0.hef")
