@@ -273,6 +273,8 @@ def test_frames_that_fail_are_told(configured, model, models, monkeypatch):
     job.wait(10_000)  # says nothing about it, like the original's
     assert isinstance(told[0], api.HailoRTDriverOperationFailedException)
     assert "gone" in told[0].__notes__[0]
+    with pytest.raises(api.HailoRTDriverOperationFailedException):
+        configured.run([bindings], 10_000)
 
 
 def _lost(*_args, **_options):

@@ -96,5 +96,5 @@ def test_bindings_are_no_mapping(models):
             list(bindings.output)
         with pytest.raises(TypeError, match="numpy array"):
             bindings.input().set_buffer([1, 2, 3])
-        with pytest.raises(TypeError, match="list of bindings"):
+        with pytest.raises(TypeError, match="a list is needed"):
             configured.run_async(bindings)

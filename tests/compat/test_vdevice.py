@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -274,3 +276,26 @@ def test_numerics_of_a_silicon_network(models, monkeypatch, shared_dir):
     with VDevice(scheduled()) as vdevice, pytest.raises(HailoRTException) as caught:
         vdevice.configure(HEF(path))
     assert "missing.onnx" in str(caught.value.__notes__)
+
+
+def test_a_program_that_releases_nothing_ends_at_once(models, tmp_path):
+    program = tmp_path / "app.py"
+    program.write_text(
+        "import sys, numpy as np\n"
+        "from hailo_platform import *\n"
+        "params = VDevice.create_params()\n"
+        "params.scheduling_algorithm = HailoSchedulingAlgorithm.ROUND_ROBIN\n"
+        "vdevice = VDevice(params)\n"
+        "model = vdevice.create_infer_model(sys.argv[1])\n"
+        "configured = model.configure()\n"
+        "buffers = {o.name: np.empty(o.shape, np.uint8) for o in model.outputs}\n"
+        "bindings = configured.create_bindings({model.input_names[0]: np.zeros((8, 8, 1), np.uint8)}, buffers)\n"
+        "jobs = [configured.run_async([bindings]) for _ in range(20)]\n"
+        "class Ring: pass\n"
+        "ring = Ring(); ring.ring = ring; ring.vdevice = vdevice\n"
+    )
+    # An exit that waits for threads that are gone takes ten seconds.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program, models.first], capture_output=True, timeout=9, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

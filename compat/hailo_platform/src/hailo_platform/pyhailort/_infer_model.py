@@ -326,21 +326,20 @@ class ConfiguredInferModel:
             self._model.wait_for_async_ready(timedelta(milliseconds=timeout_ms), frames_count)
 
     def run(self, bindings: Sequence[ConfiguredInferModel.Bindings], timeout: int | timedelta) -> None:
-        """Run frames and wait; ``timeout`` in milliseconds. Raises `HailoRTTimeout`.
+        """Run frames and wait; ``timeout`` in milliseconds.
 
-        Does not wait for room, and does not tell of frames that failed: `run_async` with a callback does.
+        Raises `HailoRTTimeout`, and the exception of a frame that failed, which the original does not tell.
         """
-        milliseconds = timeout.total_seconds() * 1000 if isinstance(timeout, timedelta) else timeout
-        self.run_async(bindings).wait(milliseconds)
+        self._require_list(bindings)
+        limit = timeout if isinstance(timeout, timedelta) else timedelta(milliseconds=timeout)
+        with ExceptionWrapper():
+            self._model.run([each.get() for each in bindings], limit)
 
     def run_async(
         self, bindings: Sequence[ConfiguredInferModel.Bindings], callback: Callback | None = None
     ) -> AsyncInferJob:
         """Hand frames in; ``callback(completion_info=...)`` is called once, when all are done."""
-        if isinstance(bindings, self.Bindings):
-            raise TypeError(
-                "a list of bindings is needed: run([bindings], timeout_ms), run_async([bindings], callback)"
-            )
+        self._require_list(bindings)
         called = threading.Event()
 
         def call(error_code: int, error: BaseException | None = None) -> None:
@@ -353,6 +352,11 @@ class ConfiguredInferModel:
         with ExceptionWrapper():
             job = self._model.run_async([each.get() for each in bindings], call)
         return AsyncInferJob(_Job(job, called))
+
+    @classmethod
+    def _require_list(cls, bindings: object) -> None:
+        if isinstance(bindings, cls.Bindings):
+            raise TypeError("a list is needed: run([bindings], timeout_ms), run_async([bindings], callback)")
 
     def set_scheduler_timeout(self, timeout_ms: int) -> None:
         """Compete with fewer frames after so long without a turn."""

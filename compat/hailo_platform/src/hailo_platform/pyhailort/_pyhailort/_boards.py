@@ -135,3 +135,13 @@ def give_back(board: Board, *, exclusive: bool = False) -> None:
             del _boards[board.id]
         with suppress(OpenHailoError):
             board.device.close()
+
+
+def close_all() -> None:
+    """Close every device of this process, whoever uses it."""
+    with _lock:
+        boards = [board for board in _boards.values() if board.pid == os.getpid()]
+        _boards.clear()
+    for board in boards:
+        with suppress(OpenHailoError):
+            board.device.close()

@@ -206,10 +206,11 @@ class ConfiguredInferModelInferStream(Translating):
         self.edge = edge
         self.name = edge.name
         self.buffer: Array | None = None
+        self.is_checked = False
 
     def set_buffer(self, buffer: Array) -> None:
         """Use an array, by reference."""
-        self.buffer = buffer
+        self.buffer, self.is_checked = buffer, False
 
 
 class ConfiguredInferModelBindings(Translating):
@@ -234,12 +235,15 @@ class ConfiguredInferModelBindings(Translating):
         for streams, table in ((self._inputs, self.bindings.inputs), (self._outputs, self.bindings.outputs)):
             for name, stream in streams.items():
                 buffer, edge = stream.buffer, stream.edge
+                if stream.is_checked:
+                    continue
                 if buffer is None:
                     fail("INVALID_OPERATION", f"{name} has no buffer: call set_buffer first")
                 if buffer.nbytes != edge.frame_bytes:
                     detail = f"{edge.frame_bytes} bytes ({edge_shape(edge)}) are needed, the buffer has {buffer.nbytes}"
                     fail("INVALID_OPERATION", f"{name}: {detail} {list(buffer.shape)} {buffer.dtype}")
                 table[name].set_buffer(buffer.reshape(-1).view(np.uint8))
+                stream.is_checked = True
         return self.bindings
 
 

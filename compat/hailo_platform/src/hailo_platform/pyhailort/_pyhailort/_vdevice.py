@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -43,6 +44,7 @@ class _Shared:
 
 _lock = threading.RLock()
 _groups: dict[tuple[int, str], _Shared] = {}
+_live: weakref.WeakSet[VDevice] = weakref.WeakSet()
 
 
 class VDevice(Translating):
@@ -55,6 +57,7 @@ class VDevice(Translating):
         self._shared: _Shared | None = _share(params)
         self._groups: list[ConfiguredNetworkGroup] = []
         self._models: weakref.WeakSet[ConfiguredInferModel] = weakref.WeakSet()
+        _live.add(self)
 
     @staticmethod
     def create(params: VDeviceParams | Sequence[str] | None = None) -> VDevice:
@@ -242,3 +245,12 @@ def _reference(group: str) -> dict[str, str]:
         if entry and (not equals or name == group):
             return {"reference": path if equals else entry}
     return {}
+
+
+@atexit.register
+def _release_all() -> None:
+    """Release what a program left, while threads still run: frames in flight can end then."""
+    for vdevice in list(_live):
+        with suppress(Exception):
+            vdevice.release()
+    _boards.close_all()
