@@ -111,7 +111,9 @@ class AbiFacts:
             yield f"{name}.{field}", (member.offset, member.size_bytes), (offset, size)
             kind = kinds.get(field, "")
             base, _, count = kind.removeprefix("struct:").partition("[")
-            if isinstance(member.type, Struct):
+            if isinstance(member.type, Struct) != kind.startswith("struct:"):
+                yield f"{name}.{field} kind", member.type, kind
+            elif isinstance(member.type, Struct):
                 yield f"{name}.{field} count", f"{member.count}]", count
                 yield from self._struct(member.type, base, text)
             elif kind and member.type != "bytes":

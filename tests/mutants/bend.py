@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
-from openhailo.spec.chip import ChipSpec
 from openhailo.spec.layout import Member, Struct
+
+Spec = TypeVar("Spec")
 
 
 class Bender:
@@ -64,8 +65,8 @@ def lay_out(struct: Struct, members: tuple[Member, ...], *, gap_before: int = -1
     return Struct(struct.name, at, tuple(laid), struct.source)
 
 
-def bend(spec: ChipSpec, swaps: Mapping[int, Any]) -> ChipSpec:
+def bend(spec: Spec, swaps: Mapping[int, Any]) -> Spec:
     """Return ``spec`` with the objects of ``swaps`` (id -> replacement) replaced."""
     bent = Bender(swaps).rebuild(spec)
-    assert isinstance(bent, ChipSpec)
+    assert isinstance(bent, type(spec))
     return bent

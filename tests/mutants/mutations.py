@@ -52,7 +52,7 @@ class Mutant:
 
     name: str
     tags: frozenset[str]
-    build: Callable[[], ChipSpec]
+    build: Callable[[], Any]
 
 
 def enumerate_mutants(spec: ChipSpec) -> list[Mutant]:
@@ -62,7 +62,7 @@ def enumerate_mutants(spec: ChipSpec) -> list[Mutant]:
         if part.name not in NOT_BENT:
             mutants += _of_part(spec, part.name, getattr(spec, part.name))
     for struct, tags in _structs(spec):
-        mutants += _of_struct(spec, struct, tags)
+        mutants += of_struct(spec, struct, tags)
     names = [mutant.name for mutant in mutants]
     assert len(set(names)) == len(names), "every mutant has a name of its own"
     return mutants
@@ -76,10 +76,10 @@ def _of_part(spec: ChipSpec, name: str, value: Any) -> Iterator[Mutant]:
     elif isinstance(value, Mapping):
         yield from _of_mapping(spec, name, value)
     elif not isinstance(value, Struct):
-        yield from _of_rules(spec, name, value, frozenset({name}))
+        yield from of_rules(spec, name, value, frozenset({name}))
 
 
-def _swap(spec: ChipSpec, old: Any, make: Callable[[], Any]) -> Callable[[], ChipSpec]:
+def swap(spec: Any, old: Any, make: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: bend(spec, {id(old): make()})
 
 
@@ -90,20 +90,18 @@ def _of_block(spec: ChipSpec, name: str, block: RegBlock) -> Iterator[Mutant]:
     fields_done: set[int] = set()
     for index, reg in enumerate(block.regs):
         where, tags = f"{name}.{reg.name}", frozenset({name, reg.name, reg.name[:3]})
-        yield Mutant(f"{where} offset +4", tags, _swap(spec, block, lambda r=reg: _with(block, r, offset=r.offset + 4)))
+        yield Mutant(f"{where} offset +4", tags, swap(spec, block, lambda r=reg: _with(block, r, offset=r.offset + 4)))
         if index + 1 < len(block.regs):
             other = block.regs[index + 1]
-            swapped = _swap(
+            swapped = swap(
                 spec,
                 block,
                 lambda r=reg, o=other: _with(_with(block, r, offset=o.offset, check=False), o, offset=r.offset),
             )
             yield Mutant(f"{where} swapped with {other.name}", tags | {other.name}, swapped)
-        yield Mutant(
-            f"{where} access", tags, _swap(spec, block, lambda r=reg: _with(block, r, access=ACCESS[r.access]))
-        )
+        yield Mutant(f"{where} access", tags, swap(spec, block, lambda r=reg: _with(block, r, access=ACCESS[r.access])))
         if reg.reset:
-            yield Mutant(f"{where} reset", tags, _swap(spec, block, lambda r=reg: _with(block, r, reset=r.reset ^ 1)))
+            yield Mutant(f"{where} reset", tags, swap(spec, block, lambda r=reg: _with(block, r, reset=r.reset ^ 1)))
         if id(reg.fields) not in fields_done:
             fields_done.add(id(reg.fields))
             yield from _of_fields(spec, where, reg, tags)
@@ -129,7 +127,7 @@ def _of_fields(spec: ChipSpec, where: str, reg: Reg, tags: frozenset[str]) -> It
             sized = replace(sized, lsb=bits - sized.width)
         for what, bent in (("lsb", moved), ("width", sized)):
             # Registers of one kind share their fields, so they are bent together.
-            new = _swap(spec, reg.fields, lambda f=field, b=bent: _replaced(reg.fields, f, b))
+            new = swap(spec, reg.fields, lambda f=field, b=bent: _replaced(reg.fields, f, b))
             yield Mutant(f"{where}.{field.name} {what}", tags | {field.name}, new)
 
 
@@ -140,26 +138,26 @@ def _replaced(items: tuple[Any, ...], old: Any, new: Any) -> tuple[Any, ...]:
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 
-def _of_rules(spec: ChipSpec, where: str, rules: Any, tags: frozenset[str]) -> Iterator[Mutant]:
+def of_rules(spec: Any, where: str, rules: Any, tags: frozenset[str]) -> Iterator[Mutant]:
     for part in fields(rules):
         value, name = getattr(rules, part.name), f"{where}.{part.name}"
         if part.name in ("name", "source", "kind"):
             continue
         for what, bent in _bent_constants(value):
-            new = _swap(spec, rules, lambda p=part.name, b=bent: replace(rules, **{p: b}))
+            new = swap(spec, rules, lambda p=part.name, b=bent: replace(rules, **{p: b}))
             yield Mutant(f"{name} {what}", tags | {part.name}, new)
         if isinstance(value, tuple):
             yield from _of_tuple(spec, name, rules, part.name, tags | {part.name})
 
 
-def _of_tuple(spec: ChipSpec, name: str, rules: Any, part: str, tags: frozenset[str]) -> Iterator[Mutant]:
+def _of_tuple(spec: Any, name: str, rules: Any, part: str, tags: frozenset[str]) -> Iterator[Mutant]:
     values = getattr(rules, part)
     for index, value in enumerate(values):
         if is_dataclass(value):
-            yield from _of_rules(spec, f"{name}[{index}]", value, tags)
+            yield from of_rules(spec, f"{name}[{index}]", value, tags)
     if len(values) > 1:
         turned = (values[1], values[0], *values[2:])
-        yield Mutant(f"{name} first two swapped", tags, _swap(spec, rules, lambda: replace(rules, **{part: turned})))
+        yield Mutant(f"{name} first two swapped", tags, swap(spec, rules, lambda: replace(rules, **{part: turned})))
 
 
 def _bent_constants(value: Any) -> list[tuple[str, Any]]:
@@ -185,14 +183,14 @@ def _of_mapping(spec: ChipSpec, where: str, mapping: Mapping[Any, Any]) -> Itera
         if isinstance(value, Control):
             yield from _of_control(spec, value)
         elif isinstance(value, Action):
-            new = _swap(spec, value, lambda v=value: replace(v, repeatable=not v.repeatable))
+            new = swap(spec, value, lambda v=value: replace(v, repeatable=not v.repeatable))
             yield Mutant(f"actions.{value.name} repeatable", frozenset({value.name}), new)
         elif isinstance(value, Event):
-            new = _swap(spec, value, lambda v=value: replace(v, parameter_count=v.parameter_count + 1))
+            new = swap(spec, value, lambda v=value: replace(v, parameter_count=v.parameter_count + 1))
             yield Mutant(f"events.{value.name} parameter count", frozenset({value.name}), new)
         if isinstance(key, int) and index + 1 < len(values):
             other = values[index + 1][1]
-            new = _swap(spec, mapping, lambda k=key, n=values[index + 1][0]: _renumbered(mapping, k, n))
+            new = swap(spec, mapping, lambda k=key, n=values[index + 1][0]: _renumbered(mapping, k, n))
             yield Mutant(f"{where}.{value.name} swapped with {other.name}", frozenset({value.name, other.name}), new)
 
 
@@ -206,19 +204,19 @@ def _renumbered(mapping: Mapping[int, Any], first: int, second: int) -> dict[int
 
 def _of_control(spec: ChipSpec, control: Control) -> Iterator[Mutant]:
     where, tags = f"controls.{control.name}", frozenset({control.name})
-    yield Mutant(f"{where} cpu", tags | {"cpu"}, _swap(spec, control, lambda: replace(control, cpu=1 - control.cpu)))
-    flipped = _swap(spec, control, lambda: replace(control, obsolete=not control.obsolete))
+    yield Mutant(f"{where} cpu", tags | {"cpu"}, swap(spec, control, lambda: replace(control, cpu=1 - control.cpu)))
+    flipped = swap(spec, control, lambda: replace(control, obsolete=not control.obsolete))
     yield Mutant(f"{where} obsolete", tags, flipped)
     for side in ("request", "response"):
         params: tuple[Param, ...] = getattr(control, side)
         for index, param in enumerate(params):
             if index + 1 < len(params):
                 turned = (*params[:index], params[index + 1], param, *params[index + 2 :])
-                new = _swap(spec, control, lambda s=side, t=turned: replace(control, **{s: t}))
+                new = swap(spec, control, lambda s=side, t=turned: replace(control, **{s: t}))
                 yield Mutant(f"{where} {side} {param.name} swapped with {params[index + 1].name}", tags, new)
             for what, bent in _bent_param(param):
                 changed = _replaced(params, param, bent)
-                new = _swap(spec, control, lambda s=side, c=changed: replace(control, **{s: c}))
+                new = swap(spec, control, lambda s=side, c=changed: replace(control, **{s: c}))
                 yield Mutant(f"{where} {side} {param.name} {what}", tags | {param.name}, new)
 
 
@@ -264,19 +262,19 @@ def _structs(spec: ChipSpec) -> Iterator[tuple[Struct, frozenset[str]]]:
         yield struct, frozenset(tags)
 
 
-def _of_struct(spec: ChipSpec, struct: Struct, tags: frozenset[str]) -> Iterator[Mutant]:
+def of_struct(spec: Any, struct: Struct, tags: frozenset[str]) -> Iterator[Mutant]:
     members = struct.members
     for index, member in enumerate(members):
         where, about = f"{struct.name}.{member.name}", tags | {member.name}
         if index + 1 < len(members):
             turned = (*members[:index], members[index + 1], member, *members[index + 2 :])
-            new = _swap(spec, struct, lambda t=turned: lay_out(struct, t))
+            new = swap(spec, struct, lambda t=turned: lay_out(struct, t))
             yield Mutant(f"{where} swapped with {members[index + 1].name}", about, new)
-        shifted = _swap(spec, struct, lambda i=index: lay_out(struct, members, gap_before=i))
+        shifted = swap(spec, struct, lambda i=index: lay_out(struct, members, gap_before=i))
         yield Mutant(f"{where} shifted", about, shifted)
         for what, bent in _bent_member(member):
             changed = _replaced(members, member, bent)
-            yield Mutant(f"{where} {what}", about, _swap(spec, struct, lambda c=changed: lay_out(struct, c)))
+            yield Mutant(f"{where} {what}", about, swap(spec, struct, lambda c=changed: lay_out(struct, c)))
 
 
 def _bent_member(member: Member) -> Iterator[tuple[str, Member]]:

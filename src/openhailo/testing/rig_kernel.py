@@ -32,7 +32,7 @@ KEPT = {
     "pcie": "the kernel driver loads firmware and handles interrupts, not ours",
 }
 #: Longest real time in which threads that were woken come back; they do within microseconds.
-_SETTLE_S = 2.0
+SETTLE_S = 2.0
 #: The board configuration of a reference twin: flash that nobody wrote.
 _ERASED = b"\xff" * 500
 
@@ -151,7 +151,12 @@ class KernelRig(TwinRig):
         self._file = None
 
     def fresh(self, **changes: Any) -> KernelRig:
-        """Return a rig around another twin behind the same release; ``changes`` are fields of `TwinSetup`."""
+        """Return a rig around another twin behind the same release; ``changes`` are fields of `TwinSetup`.
+
+        Options of the link are added to those that are set.
+        """
+        if "options" in changes:
+            changes["options"] = {**self.setup.options, **changes["options"]}
         return KernelRig(self.release, replace(self.setup, **changes), **self._machine)
 
     def on_machine(self, **machine: Any) -> KernelRig:
@@ -177,7 +182,8 @@ class KernelRig(TwinRig):
         return file is None or file.is_settled(channels=self._link is not None, notifications=True)
 
     def _settle(self) -> None:
-        self.twin.chip.loop.wait_quietly(self._is_settled, _SETTLE_S)
+        if not self.twin.chip.loop.wait_quietly(self._is_settled, SETTLE_S):
+            raise RuntimeError(f"a thread of the link did not come back within {SETTLE_S:g} s")
 
     def _rest(self, condition: threading.Condition, seconds: float) -> None:
         """Let one event of the chip happen, at most ``seconds`` ahead (`openhailo.driver.kernel.inbox.Inbox`).

@@ -58,7 +58,7 @@ class Calls:
 
 def codec(members: Sequence[Member]) -> struct.Struct:
     """Compile scalar members that follow each other, for paths that run once per frame."""
-    assert all(isinstance(m.type, str) and m.count == 1 for m in members)
+    assert all(SCALARS[str(member.type)][0][0] == "<" and member.count == 1 for member in members)
     return struct.Struct("<" + "".join(SCALARS[str(member.type)][0][1] for member in members))
 
 

@@ -23,6 +23,10 @@ _NAME = "VDMA_LAUNCH_TRANSFER"
 #: Checked and packed transfers kept per channel.
 _KNOWN_TRANSFERS = 512
 
+#: Members before and after the array of buffers, in the order in which `KernelChannel` packs them.
+_HEAD = ("engine_index", "channel_index", "desc_handle", "starting_desc", "should_bind", "buffers_count")
+_TAIL = ("first_interrupts_domain", "last_interrupts_domain", "is_debug")
+
 Ranges = Sequence[BufferRange]
 
 
@@ -41,8 +45,9 @@ class LaunchFormat:
 
     def __init__(self, calls: Calls) -> None:
         layout = calls.release[_NAME].struct
-        names = [member.name for member in layout.members]
+        names = tuple(member.name for member in layout.members)
         split = names.index("buffers")
+        assert (names[:split], names[split + 1 : split + 4]) == (_HEAD, _TAIL), "they are packed by place"
         self.size = layout.size
         self.head = codec(layout.members[:split])
         self.buffers = slice(layout["buffers"].offset, layout["buffers"].offset + layout["buffers"].size_bytes)

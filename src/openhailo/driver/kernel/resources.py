@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: How long a blocked thread may take to come home; it does not when the card was unplugged (driver.md 8.1 row 36).
-_HOME_S = 2.0
+HOME_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Resources:
             self.calls.call(name, channels_bitmap_per_engine=(bitmap, 0, 0))
         finally:
             for waiter in self.waiters:
-                if not waiter.settle(bitmap, _HOME_S):
+                if not waiter.settle(bitmap, HOME_S):
                     _log.warning("%s: a thread that waits for channels does not come back", self.calls.file.name)
             self.waiters = [waiter for waiter in self.waiters if waiter.wanted]
             for channel in self._channels_of(bitmap):
@@ -142,7 +142,7 @@ class Resources:
         steps: tuple[Callable[[], None], ...] = (
             lambda: self.disable(self.enabled),
             self.inbox.close,
-            lambda: self.reader.close(_HOME_S),
+            lambda: self.reader.close(HOME_S),
             self._release_lists,
             self.memory.close,
             self.calls.file.close,

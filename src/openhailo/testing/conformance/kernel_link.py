@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -195,6 +196,11 @@ def no_memory_for_lists(rig: Rig) -> None:
 def memory_from_the_driver(rig: Rig) -> None:
     """Where DMA does not reach all of memory the driver allocates (driver.md 8.1 row 24)."""
     with virtual(rig).on_machine(allocation_mode=1) as other:
+        memory = other.link.alloc_buffer(5000, TO)
+        held = other.driver.files[0].memory.pages
+        expect("buffers of the driver's", len(held), 1)
+        memory.close()
+        expect("buffers that are left", len(held), 0)
         network = _network(other)
         _frames(network, range(20))
         network.stop()
@@ -215,7 +221,10 @@ def memory_of_the_caller(rig: Rig) -> None:
     buffers = sorted(rig.twin.dma._buffers.values(), key=lambda buffer: buffer.iova)
     expect("what the device reads", [bytes(buffer.view[:4]) for buffer in buffers], [b"ping", bytes(4), b"fixe"])
     buffers[1].view[:4] = b"pong"
+    link.sync_buffer(sent, 100, 300, to_device=True)
+    expect("range for the device", virtual(rig).driver.files[0].last_sync[1:], (1, 100, 300))
     link.sync_buffer(got, 0, 4096, to_device=False)
+    expect("range for the host", virtual(rig).driver.files[0].last_sync[1:], (0, 0, 4096))
     expect("what the caller finds", bytes(got.view[:4]), b"pong")
     for buffer in (sent, got, fixed):
         buffer.close()
@@ -319,22 +328,16 @@ def channels_that_the_driver_forgets(rig: Rig) -> None:
 @check("kernel_link", needs=_NEEDS, about=["launch_moves_on_error", "inactive_errno", "VDMA_LAUNCH_TRANSFER"])
 def launches_that_the_driver_refuses(rig: Rig) -> None:
     """Since 4.18 the place in the ring is unknown then, so that nothing is launched until a new start (8.1 row 14)."""
-    if not FACTS[virtual(rig).release].checks_channel:
-        return
-    network, chip = _network(rig), rig.twin.chip
-    place = OUT_CHANNEL * 0x20 + 0x10
-    word = chip.bar_read(2, place, 4)
-    chip.bar_write(2, place, 4, word & 0xFFFF | 3 << 16)
+    network, link = _network(rig), _link(rig)
+    other = link.alloc_buffer(64, FROM)
+    link._calls.call("VDMA_BUFFER_UNMAP", mapped_handle=network.target.handle)  # type: ignore[attr-defined]
     expect_error("a launch", DeviceError, network.read)
-    chip.bar_write(2, place, 4, word)
-    error = expect_error("the next one", StateError, network.read)
-    expect_true(f"a way out in {str(error)!r}", "activate the network again" in str(error))
-    network.stop()
-    again = DriverNetwork(rig, SILICON, count=8)
-    rig.client.clear_configured_apps()
-    again.start()
-    _frames(again, range(3))
-    again.stop()
+    again = partial(link.launch, OUT_CHANNEL, network.outputs, 0, [(other, 0, 16)])
+    if FACTS[virtual(rig).release].checks_channel:
+        error = expect_error("the next one", StateError, again)
+        expect_true(f"a way out in {str(error)!r}", "activate the network again" in str(error))
+    else:
+        expect("descriptors of the next one", again(), 1)
 
 
 @check("kernel_link", needs=_NEEDS, about=["VDMA_LAUNCH_TRANSFER", "is_debug", "debug_checks_activity"])
@@ -343,6 +346,34 @@ def first_launches_find_stopped_channels(rig: Rig) -> None:
     network = _network(rig)
     rig.client.reset_applications()
     expect_error("a launch", StateError, network.read)
+    rig.client.enable_application(0)
+    _frames(network, range(2))
+    network.stop()
+
+
+@check("kernel_link", needs=_NEEDS, about=["debug_checks_activity", "is_debug", "VDMA_LAUNCH_TRANSFER"])
+def launched_descriptors(rig: Rig) -> None:
+    """The host is interrupted; only 4.17 needs a first launch that is for debugging (driver.md 6.3, 6.6)."""
+    network = _network(rig)
+    network.read()
+    network.read()
+    table = rig.twin.dma.view(network.outputs.dma_address, 32, write=False)
+    assert table is not None, "the list is registered"
+    first = 0x2E if FACTS[virtual(rig).release].checks_channel else 0x2F
+    expect("control of two launches", (table[0], table[16]), (first, 0x2E))
+    network.stop()
+
+
+@check("kernel_link", needs=_NEEDS, about=["entry_inactive", "is_active", "host_error", "vdma_interrupts_channel_data"])
+def failed_channels_are_told(rig: Rig) -> None:
+    """Error bytes up to 4.20.1; later the driver only says that the channel stopped (driver.md 6.7)."""
+    network = _network(rig)
+    rig.faults.descriptor_errors[1] = 0
+    network.read()
+    network.send(frame(1))
+    reason = ChannelError.ENGINE if FACTS[virtual(rig).release].place == errno.EFAULT else ChannelError.INACTIVE
+    expect("events", rig.link.wait_channels(1 << 1, 1.0), [ChannelEvent(1, 0, reason)])
+    expect_error("another launch", StateError, partial(network.send, frame(2)))
     network.stop()
 
 
@@ -359,6 +390,9 @@ def batches_are_programmed(rig: Rig) -> None:
     words = [int.from_bytes(table[at : at + 4].tobytes(), "little") for at in range(0, 256, 16)]
     plain, short = 0x00020002, 0x00011002
     expect("controls", words[12:] + words[:2], [plain, short, plain, short, plain, short | 0x2C])
+    link.program(dlist, memory, size_bytes=512, offset=1536, channel=1, starting_desc=12)
+    place = int.from_bytes(table[196:200].tobytes(), "little") - int.from_bytes(table[212:216].tobytes(), "little")
+    expect("an offset of two pages more than the next", place, 1024)
     link.program(dlist, memory, size_bytes=100, bind=False, last_domain=1, channel=1, starting_desc=4)
     changed = int.from_bytes(table[64:68].tobytes(), "little")
     expect("size and control alone", changed, 100 << 8 | 0x1E)
@@ -423,18 +457,24 @@ def boards_that_go_away(rig: Rig) -> None:
             expect_error(f"a control to a board that is {what}", DeviceLost, client.identify)
 
 
+def _threads() -> list[str]:
+    return [f"{thread.name} {thread.ident}" for thread in threading.enumerate() if thread.name.startswith("openhailo-")]
+
+
 @check("kernel_link", needs=_NEEDS, about=["READ_NOTIFICATION", "DISABLE_NOTIFICATION", "d2h_notification"])
 def notifications_until_the_end(rig: Rig) -> None:
     """The reader goes with the link; the next link has one of its own (driver.md 4.1)."""
+    before = _threads()
     for bitmap in (0x0102, 0x0304):
         _ = rig.link
         rig.emit("HEALTH_MONITOR_CPU_ECC_ERROR", memory_bitmap=bitmap)
         data = _link(rig).read_notification(1.0) or b""
         expect("bytes and bitmap", (len(data), data[28:].hex()), (32, bitmap.to_bytes(4, "little").hex()))
         expect("another one", _link(rig).read_notification(0.01), None)
-        failure = _link(rig)._resources.reader
+        reader = _link(rig)._resources.reader
         rig.close_link()
-        expect("why the reader ended", failure.failure, None)
+        expect("why the reader ended", reader.failure, None)
+        expect("threads that are left", [name for name in _threads() if name not in before], [])
 
 
 @check("kernel_link", needs=_NEEDS, about=["close", "VDMA_BUFFER_UNMAP", "DESC_LIST_RELEASE", "driver_shutdown"])

@@ -59,12 +59,13 @@ def buffer_unmap(file: VirtualDeviceFile, values: Mapping[str, Any], _argument: 
 
 
 def buffer_sync(file: VirtualDeviceFile, values: Mapping[str, Any], _argument: bytearray) -> int:
-    """Check the arguments; memory here is coherent."""
+    """Check the arguments and note them; memory here is coherent."""
     buffer = file.memory.mapped.get(values["handle"])
     if buffer is None or values["sync_type"] not in (0, 1):
         raise failure(errno.EINVAL, f"handle {values['handle']}, sync type {values['sync_type']}")
     if values["offset"] + values["count"] > buffer.size_bytes:
         raise failure(errno.EINVAL, f"{values['count']} bytes at {values['offset']} of {buffer.size_bytes}")
+    file.last_sync = (buffer.handle, values["sync_type"], values["offset"], values["count"])
     return 0
 
 

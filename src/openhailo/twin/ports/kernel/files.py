@@ -29,6 +29,8 @@ class VirtualDeviceFile:
         self.invalid = self.closed = False
         #: Notifications since the last read, merged by it; sticky "disabled" (4.1).
         self.notifications, self.notifications_disabled = 0, False
+        #: The last range that was synchronised: handle, type, offset, bytes.
+        self.last_sync = (0, 0, 0, 0)
         #: Somebody read notifications through this open.
         self.has_reader = False
         #: Channels enabled through this open (1.3; from 4.19 on).
