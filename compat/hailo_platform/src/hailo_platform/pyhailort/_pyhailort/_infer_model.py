@@ -316,6 +316,11 @@ class ConfiguredInferModel(Translating):
         """Return how many frames may be under way."""
         return self._model.async_queue_size
 
+    def hw_latency_ms(self) -> float | None:
+        """Return the mean latency of the hardware since it was last asked, if it is measured."""
+        found = self._model.latency(clear=True)
+        return None if found is None else found.mean_s * 1e3
+
     def shutdown(self) -> None:
         """Take no more frames. Idempotent."""
         self._model.shutdown()

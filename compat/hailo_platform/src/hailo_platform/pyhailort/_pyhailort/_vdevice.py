@@ -110,20 +110,20 @@ class VDevice(Translating):
         )
         return ConfiguredNetworkGroup(group, hef)
 
-    def create_infer_model_from_file(self, path: str, name: str = "") -> InferModel:
-        """Return a model of a file."""
-        return self._infer_model(Hef.create_from_file(path), name)
+    def create_infer_model_from_file(self, path: str, name: str = "", **options: Any) -> InferModel:
+        """Return a model of a file; ``options`` are those of openhailo's networks."""
+        return self._infer_model(Hef.create_from_file(path), name, options)
 
-    def create_infer_model_from_buffer(self, content: bytes, name: str = "") -> InferModel:
+    def create_infer_model_from_buffer(self, content: bytes, name: str = "", **options: Any) -> InferModel:
         """Return a model of a file that is in memory."""
-        return self._infer_model(Hef.create_from_buffer(content), name)
+        return self._infer_model(Hef.create_from_buffer(content), name, options)
 
-    def _infer_model(self, hef: Hef, name: str) -> InferModel:
+    def _infer_model(self, hef: Hef, name: str, options: Mapping[str, Any]) -> InferModel:
         if name and name not in hef.get_network_group_names():
             fail("NOT_IMPLEMENTED", f"no network group {name!r}; there is {', '.join(hef.get_network_group_names())}")
         self._require_compatible(hef)
         group = name or hef.group().name
-        model = self._opened.device.create_infer_model(hef.file, name=group, **_reference(group))
+        model = self._opened.device.create_infer_model(hef.file, name=group, **_reference(group), **options)
         return InferModel(self, model, hef, name)
 
     def _require_compatible(self, hef: Hef) -> None:

@@ -64,10 +64,19 @@ class Model:
     """A configured model with as many sets of buffers as its queue takes."""
 
     def __init__(
-        self, vdevice: api.VDevice, path: str, *, group: str = "", batch_size: int = 0, ultra: bool = False
+        self,
+        vdevice: api.VDevice,
+        path: str,
+        *,
+        group: str = "",
+        batch_size: int = 0,
+        ultra: bool = False,
+        latency: bool = False,
     ) -> None:
-        """Take a file and a network group."""
-        self._model = vdevice.create_infer_model(path, group)
+        """Take a file and a network group; ``latency`` measures the hardware's."""
+        with api.ExceptionWrapper():
+            made = vdevice._opened.create_infer_model_from_file(path, group, measure_latency=latency)
+        self._model = api.InferModel(made, path)
         if batch_size:
             self._model.set_batch_size(batch_size)
         if ultra:
@@ -134,6 +143,7 @@ class Model:
             done += 1
         result.frames, result.seconds = done, time.perf_counter() - begin
         result.overall_latency_ms = result.seconds / max(done, 1) * 1e3
+        result.hw_latency_ms = self.configured._model.hw_latency_ms()
         return result
 
     def _result(self) -> Result:

@@ -118,7 +118,8 @@ def _measured(
 ) -> Result:
     kind = None if args.mode == "hw_only" else format_type(args.user_format_type)
     ultra = args.power_mode == "ultra_performance"
-    model = Model(vdevice, path, group=group, batch_size=args.batch_size, ultra=ultra)
+    latency = args.measure_latency
+    model = Model(vdevice, path, group=group, batch_size=args.batch_size, ultra=ultra, latency=latency)
     model.open({"": kind} if kind is not None else {}, input_files(args.input_files), only_inputs=False)
     with ExitStack() as stack:
         stack.callback(model.close)
@@ -129,10 +130,7 @@ def _measured(
         for sampler in samplers:
             stack.enter_context(sampler)
         if args.measure_latency:
-            result = model.latency_ms(seconds, args.frames_count)
-            # GUESS: without the interrupt times of the kernel driver the device's part is the whole call.
-            result.hw_latency_ms = result.overall_latency_ms
-            return result
+            return model.latency_ms(seconds, args.frames_count)
         return model.run(seconds, args.frames_count)
 
 
@@ -140,7 +138,7 @@ def _print_result(result: Result, args: argparse.Namespace) -> None:
     say("> Inference result:")
     say(f" Network group: {result.name}")
     if args.measure_latency:
-        say(f"    HW Latency: {result.hw_latency_ms:.2f} ms")
+        say(f"    HW Latency: {result.hw_latency_ms or 0:.2f} ms")
         if args.measure_overall_latency:
             say(f"    Overall Latency: {result.overall_latency_ms:.2f} ms")
         return
@@ -231,7 +229,7 @@ def _run_nets(
 ) -> list[Result]:
     models = []
     for net in nets:
-        model = Model(vdevice, net.hef, group=net.name, batch_size=net.batch_size)
+        model = Model(vdevice, net.hef, group=net.name, batch_size=net.batch_size, latency=latency)
         model.open(net.types, net.files, only_inputs=False)
         stack.callback(model.close)
         models.append(model)
@@ -244,9 +242,7 @@ def _run_nets(
             stack.callback(model.configured.deactivate)
     seconds = float(args.time_to_run)
     if latency:
-        result = models[0].latency_ms(seconds, None)
-        result.hw_latency_ms = result.overall_latency_ms
-        return [result]
+        return [models[0].latency_ms(seconds, None)]
     with ThreadPoolExecutor(len(models)) as pool:
         futures = [
             pool.submit(model.run, seconds, None, net.framerate) for model, net in zip(models, nets, strict=True)
@@ -258,7 +254,7 @@ def _print_run2(results: Sequence[Result], samplers: Sequence[Sampler], args: ar
     say("[===================>] 100% 00:00:00")
     for result in results:
         if args.measure_latency:
-            say(f"{result.name}: hw latency: {result.hw_latency_ms:.2f} ms")
+            say(f"{result.name}: hw latency: {result.hw_latency_ms or 0:.2f} ms")
         if args.measure_overall_latency:
             say(f"{result.name}: overall latency: {result.overall_latency_ms:.2f} ms")
         if result.overall_latency_ms is None:
@@ -335,14 +331,13 @@ def benchmark(args: argparse.Namespace) -> int:
         with Sampler(device_id, power=_has_meter(device_id), current=False, temperature=False) as sampler:
             streaming = model.run(seconds, None)
         say("Measuring HW Latency")
-        latency = model.latency_ms(seconds, None)
-    latency_ms = latency.overall_latency_ms or 0.0
-    _print_summary(alone, streaming, latency_ms, sampler)
+        latency = _benchmark_latency(vdevice, args, stack, model)
+    _print_summary(alone, streaming, latency, sampler)
     if args.csv:
         least, mean, most = sampler.power.summary()
         row = {"net_name": streaming.name, "fps": streaming.fps, "hw_only_fps": alone.fps}
         row |= {"num_of_frames": streaming.frames, "num_of_frames_hw_only": alone.frames}
-        row |= {"hw_latency": latency_ms, "overall_latency": latency_ms}
+        row |= {"hw_latency": latency.hw_latency_ms, "overall_latency": latency.overall_latency_ms}
         row |= {"min_power": least, "average_power": mean, "max_power": most} if sampler.power.values else {}
         _write_csv(args.csv, _BENCHMARK_COLUMNS, [row])
     return 0
@@ -353,13 +348,24 @@ def _has_meter(device_id: str) -> bool:
         return bool(device.control.get_extended_device_information().supported_features.current_monitoring)
 
 
-def _print_summary(alone: Result, streaming: Result, latency_ms: float, sampler: Sampler) -> None:
+def _benchmark_latency(vdevice: api.VDevice, args: argparse.Namespace, stack: ExitStack, model: Model) -> Result:
+    """Measure with another configuration: following the interrupts costs speed."""
+    model.configured.deactivate()
+    measured = Model(vdevice, args.hef, latency=True)
+    measured.open({}, input_files(args.input_files))
+    stack.callback(measured.close)
+    measured.configured.activate()
+    stack.callback(measured.configured.deactivate)
+    return measured.latency_ms(float(args.time_to_run), None)
+
+
+def _print_summary(alone: Result, streaming: Result, latency: Result, sampler: Sampler) -> None:
     frame = "=" * 22
     say(f"{frame}\n{'Summary':>15}\n{frame}")
     say(f"FPS     (hw_only)                 = {alone.fps:g}")
     say(f"        (streaming)               = {streaming.fps:g}")
-    say(f"Latency (hw)                      = {latency_ms:g} ms")
-    say(f"        (overall)                 = {latency_ms:g} ms")
+    say(f"Latency (hw)                      = {latency.hw_latency_ms or 0:g} ms")
+    say(f"        (overall)                 = {latency.overall_latency_ms or 0:g} ms")
     if sampler.power.values:
         _, mean, most = sampler.power.summary()
         say(f"Device {sampler.device_id}:")
