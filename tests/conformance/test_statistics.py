@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 import openhailo
+from openhailo.driver.kernel.link import KernelLink
+from openhailo.driver.kernel.resources import KernelOptions
 from openhailo.errors import InputError, StateError
+from openhailo.runtime.device import Device
+from openhailo.runtime.vdevice import VirtualDevice
 from openhailo.runtime.vstreams import InputVStreams, OutputVStreams
+from openhailo.spec.ioctl import RELEASES
+from openhailo.twin.facade import Twin
+from openhailo.twin.ports.devfile import VirtualKernelDriver
 
 
 def frames_of(shape, count, seed=3):
@@ -89,3 +96,19 @@ def test_latency_that_cannot_be_measured(nets):
             network.latency()
     with openhailo.open_virtual_device() as vdevice:
         assert vdevice.create_infer_model(one.hef).configure().latency() is None
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_kernel_driver_notes_when_interrupts_come(nets, release):
+    """Frames of several descriptors; rings go round."""
+    net = nets.single({"x": (20, 20, 3)}, {"y": (1, 1, 10)})
+    driver = VirtualKernelDriver(Twin(), release=release)
+    link = KernelLink(driver.open(), options=KernelOptions(measure_timestamps=True))
+    with VirtualDevice([Device(link, name="board")]) as vdevice:
+        model = vdevice.create_infer_model(net.hef, measure_latency=True).configure()
+        for frame in frames_of((20, 20, 3), 100):
+            model.submit(frame).result(60)
+        model.submit(frames_of((20, 20, 3), 50)).result(60)
+        measured = model.latency()
+        assert 100 <= measured.frames <= 150
+        assert 0 <= measured.least_s <= measured.mean_s <= measured.most_s

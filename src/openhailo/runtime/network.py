@@ -27,7 +27,7 @@ from openhailo.runtime.description import NetworkDescription, TensorInfo, Tensor
 from openhailo.runtime.formats import Array, FormatOrder, FormatType
 from openhailo.runtime.frame_job import Job
 from openhailo.runtime.hw_only import CoreSpeed, measure_core
-from openhailo.runtime.latency import Latency, LatencyMeter
+from openhailo.runtime.latency import Latency, LatencyMeter, Measured
 from openhailo.runtime.nms_stream import NmsOutputStream
 from openhailo.runtime.options import NetworkOptions
 from openhailo.runtime.pipeline import Pipeline
@@ -153,9 +153,12 @@ class Network:
         """Return a meter of the streams. Raises `InputError` where there is nothing to measure between."""
         if any(isinstance(stream, NmsOutputStream) for stream in self._streams):
             raise InputError(what="latency measurement", detail="boxes from the chip come in transfers of any number")
-        inputs = [stream.channel for stream in self._streams if isinstance(stream, InputStream)]
-        outputs = [stream.channel for stream in self._streams if isinstance(stream, OutputStream)]
-        return LatencyMeter(inputs, outputs, self._device.clock)
+        ins = [_measured(stream) for stream in self._streams if isinstance(stream, InputStream)]
+        outs = [_measured(stream) for stream in self._streams if isinstance(stream, OutputStream)]
+        link: Any = self._device.link
+        # Only a link over the kernel driver can have the interrupts' own times, and has them when it was asked to.
+        noted = getattr(getattr(link, "options", None), "measure_timestamps", False)
+        return LatencyMeter(ins, outs, self._device.clock, link.read_timestamps if noted else None)
 
     def latency(self, *, clear: bool = False) -> Latency | None:
         """Return the hardware's latency since the start or the last clear; None when no frame was measured.
@@ -452,3 +455,7 @@ class Network:
     def __repr__(self) -> str:
         shapes = ", ".join(f"{info.name} {info.shape}" for info in (*self.inputs, *self.outputs))
         return f"<Network {self.name}: {shapes}>"
+
+
+def _measured(stream: InputStream | OutputStream) -> Measured:
+    return Measured(stream.channel, stream.ring.descs_per_transfer, stream.dlist.count)
