@@ -49,7 +49,7 @@ class OpenDevice:
         return firmware
 
     def make(self, arch: str, version: list[int] | None, firmware: Mapping[str, Any], answers: str) -> None:
-        """Put another chip in the place of this one; the host resets the function afterwards."""
+        """Put another chip, cold, in the place of this one; the bus goes on as the host has set it up."""
         changes: dict[str, Any] = dict(firmware)
         if version is not None:
             changes["version"] = tuple(version)
@@ -58,6 +58,7 @@ class OpenDevice:
             changes["scripted_responses"] = scripted
         expected = replace(reference.FIRMWARE, arch=arch, **changes)
         device, old = self._device, self._device.chip
+        configuration = bytes(old.pci._bytes)
         old.reset_function()
         config = TwinConfig(arch, expected.version if version else None, None, {}, {"firmware": expected})
         device.chip = Chip(
@@ -69,6 +70,8 @@ class OpenDevice:
             boot_ns=BOOT_NS,
         )
         device.chip.msi.on_message(device._message)
+        device.chip.pci._bytes[:] = configuration
+        device.chip.pci._update()
         device.chip.sensors.set_power(reference.POWER_W)
         device.chip.sensors.set_temperature(*reference.TEMPERATURE_C)
 
@@ -82,6 +85,15 @@ class OpenDevice:
         loop = self._device.loop
         soon = bool(loop._events) and loop._events[0][0] - loop.clock.now_ns() < _SOON_NS
         return soon or bool(loop._offloaded) or loop._running_work is not None
+
+    def now_s(self) -> float:
+        """Return the present on the chip's clock."""
+        return self._device.loop.clock.now_ns() / 1e9
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what falls due meanwhile happens right after this."""
+        clock = self._device.loop.clock
+        clock.advance_to(clock.now_ns() + round(seconds * 1e9))
 
     def state(self) -> dict[str, Any]:
         """Return what the firmware holds."""
@@ -142,7 +154,7 @@ class Questions:
                     result = getattr(operations, question.pop("op"))(**question)
                 answer.put({"value": base64.b64encode(pickle.dumps(result)).decode()})
             except Exception as error:  # the guest raises it: it is the check's, or a bug of ours that it shows
-                answer.put({"error": f"{type(error).__name__}: {error}"})
+                answer.put({"error": str(error), "kind": type(error).__name__})
 
 
 def main() -> None:

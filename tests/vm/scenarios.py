@@ -169,7 +169,8 @@ def conformance(rig: Rig, folder: Path, stack: ExitStack) -> Result:
     if found is None and begun:
         result.extra["ended_in"] = begun[-1]
     if found is not None:
-        result.extra["conformance"] = {"rig": "vm", **found}
+        failed = [f"{name}: {why}" for name, why in found["failed"].items()]
+        result.extra["conformance"] = {"rig": "vm", **found, "failed": failed}
         result.extra["checks"] = [report for report in result.outcome.reports if "check" in report]
     return result
 

@@ -70,6 +70,13 @@ def test_faults_are_sent_as_they_change(session):
         rig.client.identify()
 
 
+def test_time_passes_when_told_to(session):
+    with RemoteRig(session) as rig:
+        before = rig.now_s
+        rig.advance(1000.0)
+        assert rig.now_s - before >= 1000.0
+
+
 def test_state_is_the_server_s(session):
     with RemoteRig(session) as rig:
         assert rig.state()["contexts"]["applications"] == []
@@ -87,16 +94,16 @@ def test_one_chip_at_a_time(session):
             rig.client.identify()
 
 
-@pytest.mark.parametrize("action", [lambda rig: rig.twin, lambda rig: rig.bind(lambda _: {}), lambda rig: rig.now_s])
+@pytest.mark.parametrize("action", [lambda rig: rig.twin, lambda rig: rig.bind(lambda _: {})])
 def test_what_cannot_be_had_outside(session, action):
     with RemoteRig(session) as rig, pytest.raises(Lacking):
         action(rig)
 
 
 def test_what_the_server_refuses(session):
-    with pytest.raises(RuntimeError, match="AssertionError: os"):
+    with pytest.raises(AssertionError, match="os"):
         session.ask("bind", module="os", name="system")
-    with pytest.raises(RuntimeError, match="AttributeError"):
+    with pytest.raises(AttributeError, match="nonsense"):
         session.ask("nonsense")
 
 
