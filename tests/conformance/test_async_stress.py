@@ -26,17 +26,18 @@ def pools_of(vdevice, count=2):
     return made
 
 
-def check(vdevice, pools, frames, threads=4, seed=1):
-    score = hammer(pools, frames=frames, threads=threads, seed=seed)
+def check(vdevice, pools, frames, threads=4, seed=1, streamed=None):
+    score = hammer(pools, frames=frames, threads=threads, seed=seed, streamed=streamed)
     assert not score.wrong
     assert score.right >= frames
     assert settled(vdevice)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_two_models(devices):
+def test_two_models_and_one_in_virtual_streams(devices):
     with openhailo.open_virtual_device(count=devices) as vdevice:
-        check(vdevice, pools_of(vdevice), 2000)
+        *pools, streamed = pools_of(vdevice, 3)
+        check(vdevice, pools, 2000, streamed=streamed)
 
 
 def test_models_of_different_priority_on_one_device():

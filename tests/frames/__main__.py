@@ -1,4 +1,4 @@
-"""Run very many frames over two models and two devices, and write how many were right."""
+"""Run very many frames over three models and two devices, and write how many were right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def main() -> int:
         for name, shape, seed in (("first", (12, 12, 3), 1), ("second", (28, 28, 1), 2)):
             hef, frames, want = tagged(shape, name, seed)
             pools.append(Pool(vdevice.create_infer_model(hef).configure(), frames, want))
-        score = hammer(pools, frames=arguments.frames, threads=arguments.threads, seed=arguments.seed)
+        hef, frames, want = tagged((9, 5, 4), "streamed", 3)
+        streamed = Pool(vdevice.create_infer_model(hef).configure(), frames, want)
+        score = hammer(
+            pools, frames=arguments.frames, threads=arguments.threads, seed=arguments.seed, streamed=streamed
+        )
         switches, balanced = vdevice.dispatcher.scheduler.switches, settled(vdevice)
     for line in score.wrong[:20]:
         print(line, file=sys.stderr)

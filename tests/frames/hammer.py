@@ -17,7 +17,7 @@ import numpy as np
 from openhailo.errors import QueueFull
 from openhailo.runtime.infer_model import ConfiguredInferModel
 from openhailo.runtime.vdevice import VirtualDevice
-from openhailo.runtime.vstreams import InferVStreams
+from openhailo.runtime.vstreams import InferVStreams, InputVStreams, OutputVStreams, input_params, output_params
 
 WAIT_S = 300.0
 
@@ -136,8 +136,50 @@ def whole_batches(pool: Pool, rng: random.Random, score: Score) -> None:
 WAYS: tuple[Way, ...] = (one_by_one, called_back, futures, coroutines, whole_batches)
 
 
-def hammer(pools: Sequence[Pool], *, frames: int, threads: int, seed: int, ways: Sequence[Way] = WAYS) -> Score:
-    """Run until ``frames`` frames were checked, from several threads; pauses are waits for results."""
+def send_and_receive(pool: Pool, score: Score, frames: int, seed: int) -> list[threading.Thread]:
+    """Start a sender and a receiver on the virtual streams of ``pool``, in bursts of random size, and return them."""
+    rng = random.Random(seed)
+    indices = pool.pick(rng, frames)
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            with score.lock:
+                score.wrong.append(f"virtual stream: {error!r}")
+
+    inputs = InputVStreams(pool.model.group, input_params(pool.model.group, timeout_s=WAIT_S)).open()
+    outputs = OutputVStreams(pool.model.group, output_params(pool.model.group, timeout_s=WAIT_S)).open()
+
+    def send() -> None:
+        at = 0
+        while at < frames:
+            count = rng.randint(1, 9)
+            inputs.get().send(pool.frames[indices[at : at + count]])
+            at += count
+
+    def receive() -> None:
+        for index in indices:
+            score.check(pool, [index], outputs.get().recv())
+        outputs.close()
+        inputs.close()
+
+    return [threading.Thread(target=guarded, args=(work,)) for work in (send, receive)]
+
+
+def hammer(
+    pools: Sequence[Pool],
+    *,
+    frames: int,
+    threads: int,
+    seed: int,
+    ways: Sequence[Way] = WAYS,
+    streamed: Pool | None = None,
+) -> Score:
+    """Run until ``frames`` frames were checked, from several threads; pauses are waits for results.
+
+    ``streamed`` is run frame by frame beside the others, a fifth of all.
+    """
     score = Score()
 
     def work(number: int) -> None:
@@ -150,6 +192,8 @@ def hammer(pools: Sequence[Pool], *, frames: int, threads: int, seed: int, ways:
                 score.wrong.append(f"thread {number}: {error!r}")
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    if streamed is not None:
+        workers += send_and_receive(streamed, score, frames // 5, seed)
     for worker in workers:
         worker.start()
     for worker in workers:
