@@ -15,7 +15,7 @@ from openhailo.errors import DeviceBusy, OpenHailoError, UnsupportedHef
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
 from openhailo.spec.enums import DeviceArchitecture
 
-from . import _boards
+from . import _boards, _monitor
 from ._errors import Translating, fail
 from ._hef import Hef
 from ._infer_model import ConfiguredInferModel, InferModel
@@ -34,8 +34,11 @@ class _Shared:
         self.boards, self.wanted, self.users = boards, wanted, 1
         options = VirtualDeviceOptions(scheduler=scheduler)
         self.device = VirtualDevice([board.device for board in boards], options, owns_devices=False)
+        ids, kinds = [board.id for board in boards], [board.device.identify().architecture for board in boards]
+        self._monitor = _monitor.begin(self.device, ids, kinds)
 
     def close(self) -> None:
+        _monitor.end(self._monitor)
         with suppress(OpenHailoError):
             self.device.close()
         for board in self.boards:
