@@ -18,7 +18,7 @@ from openhailo.testing.conformance import load
 from .equivalents import EQUIVALENTS
 from .golden import SHARED, Golden
 from .judge import Judge, Verdict
-from .kernel import KernelJudge, enumerate_kernel_mutants, is_kernel
+from .kernel import KernelJudge, be_impatient, enumerate_kernel_mutants, is_kernel
 from .mutations import Mutant, enumerate_mutants
 from .pool import Pool
 
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
 
     def work(mutant: Mutant) -> Verdict:
+        be_impatient()
         return kernel.judge(mutant) if is_kernel(mutant.name) else golden.judge(mutant, judge.judge(mutant))
 
     pool = Pool(mutants, work, options.workers)

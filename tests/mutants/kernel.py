@@ -160,6 +160,12 @@ def _of_enumerations(kernel: KernelSpec, where: str, behaviour: Behaviour) -> It
                     yield Mutant(f"{where}.{name} {other.name}", frozenset({"behaviour", name}), make)
 
 
+def be_impatient() -> None:
+    """For a process that only judges: give up threads soon, and let those die in silence that a mutant kills."""
+    threading.excepthook = lambda _args: None
+    rig_kernel.SETTLE_S = resources.HOME_S = PATIENCE_S
+
+
 class KernelJudge:
     """Judges mutants of the client's tables by the checks that go through the link.
 
@@ -191,8 +197,6 @@ class KernelJudge:
 
     def judge(self, mutant: Mutant) -> Verdict:
         """Bend the client's copy until a check notices; then ask the facts."""
-        threading.excepthook = lambda _args: None  # a violation in a waiting thread is as good as any
-        rig_kernel.SETTLE_S = resources.HOME_S = PATIENCE_S
         started = time.perf_counter()
         try:
             bent = mutant.build()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import pty
 import struct
 import termios
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +159,17 @@ def test_nodes_are_listed_by_number(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list_nodes(tmp_path) == [str(tmp_path / "hailo2"), str(tmp_path / "hailo10")]
     assert list_nodes(tmp_path / "missing") == []
+
+
+def test_a_node_that_can_be_opened_again_is_alive(terminal: tuple[int, CharDevice], monkeypatch: Any) -> None:
+    _, device = terminal
+    assert device.is_alive()
+    assert device.page_size == mmap.PAGESIZE
+    for number, alive in ((errno.ENXIO, False), (errno.ENODEV, False), (errno.EMFILE, True)):
+
+        def refuse(*_: Any, number: int = number) -> int:
+            raise OSError(number, "scripted")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuse)
+            assert device.is_alive() is alive

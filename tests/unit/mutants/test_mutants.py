@@ -8,7 +8,9 @@ import signal
 import pytest
 from tests.mutants import pool as pools
 from tests.mutants.bend import bend, lay_out
+from tests.mutants.golden import SHARED
 from tests.mutants.judge import Hang, Judge, Verdict, limit
+from tests.mutants.kernel import KernelJudge, enumerate_kernel_mutants, is_kernel, release_of
 from tests.mutants.mutations import Mutant, enumerate_mutants
 
 from openhailo.spec.chip import CHIP
@@ -121,3 +123,30 @@ def test_workers_that_hang_or_die_are_replaced(monkeypatch):
     assert set(verdicts) == set(names)
     assert {name for name, verdict in verdicts.items() if verdict.by == "worker"} == {"dies", "hangs"}
     assert all(verdict.caught for verdict in verdicts.values())
+
+
+KERNEL_MUTANTS = {mutant.name: mutant for mutant in enumerate_kernel_mutants()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kernel.4.23.0.FW_CONTROL nr +1",
+        "kernel.4.20.1.vdma_launch_transfer_params.desc_handle order be64",
+        "kernel.4.17.1.behaviour.max_buffers_per_launch +1",
+    ],
+)
+def test_what_is_bent_in_the_links_tables_is_noticed(name):
+    mutant = KERNEL_MUTANTS[name]
+    verdict = KernelJudge(load(), SHARED).judge(mutant)
+    assert (verdict.side, verdict.refused) == ("driver", False)
+    assert verdict.golden or not (SHARED / "facts").is_dir()
+    assert is_kernel(name)
+    assert release_of(mutant) in name
+
+
+def test_what_the_link_does_not_read_is_left_to_the_facts():
+    judge = KernelJudge(load(), SHARED)
+    verdict = judge.judge(KERNEL_MUTANTS["kernel.4.22.0.MEMORY_TRANSFER nr +1"])
+    assert (verdict.side, verdict.by) == ("", "facts")
+    assert verdict.golden or judge.missing

@@ -228,6 +228,33 @@ def test_a_wall_clock_that_does_not_jump_sits_it_out():
     assert not loop.wait(never, 0.001)
 
 
+def test_quiet_waits_leave_chip_and_clock_alone():
+    loop, done = EventLoop(SteppedClock()), []
+    with loop.lock:
+        loop.schedule(5_000, lambda: done.append("event"))
+    assert not loop.wait_quietly(never, 0.0)
+    assert (done, loop.clock.now_ns()) == ([], 0)
+    woken = threading.Event()
+    waiter = threading.Thread(target=lambda: loop.wait_quietly(lambda: bool(done)) and woken.set())
+    waiter.start()
+    loop.step_until(4_000)
+    assert (done, loop.clock.now_ns()) == ([], 4_000)
+    loop.step_until(9_000)
+    assert (done, loop.clock.now_ns()) == (["event"], 5_000)
+    with loop.lock:
+        loop.notify()
+    assert woken.wait(10)
+    waiter.join()
+
+
+def test_steps_do_what_was_put_off_before_time_passes():
+    loop, seen = EventLoop(SteppedClock()), []
+    with loop.lock:
+        loop.offload(lambda: 7, seen.append)
+    loop.step_until(1_000)
+    assert (seen, loop.clock.now_ns()) == ([7], 0)
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 

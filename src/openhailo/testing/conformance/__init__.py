@@ -20,6 +20,7 @@ MODULES = (
     "controls_system",
     "controls_network",
     "vdma",
+    "vdma_driver",
     "contexts",
     "inference",
     "host_lists",
