@@ -32,7 +32,7 @@ KEPT = {
     "pcie": "the kernel driver loads firmware and handles interrupts, not ours",
 }
 #: Longest real time in which threads that were woken come back; they do within microseconds.
-SETTLE_S = 2.0
+SETTLE_S = 10.0
 #: The board configuration of a reference twin: flash that nobody wrote.
 _ERASED = b"\xff" * 500
 
