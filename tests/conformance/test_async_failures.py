@@ -10,7 +10,16 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from openhailo.errors import Cancelled, DeviceError, DeviceLost, DeviceTimeout, OpenHailoError, QueueFull, StateError
+from openhailo.errors import (
+    Cancelled,
+    ControlFailed,
+    DeviceError,
+    DeviceLost,
+    DeviceTimeout,
+    OpenHailoError,
+    QueueFull,
+    StateError,
+)
 from openhailo.runtime.open import open_device
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
 from openhailo.runtime.vstreams import InputVStreams, OutputVStreams
@@ -400,3 +409,49 @@ def test_a_device_is_lost_while_threads_run_frames(net, nets):
         assert len(right) > 300
         figures = model.statistics()
         assert (figures.frames, figures.failed) == (len(right), len(lost))
+
+
+#: Opcodes CHANGE_CONTEXT_SWITCH_STATUS and CONTEXT_SWITCH_SET_NETWORK_GROUP_HEADER, and a status of the firmware.
+ACTIVATION, HEADER, REFUSED = 37, 32, (0x40130006, 0)
+
+
+def test_what_one_device_refuses_is_not_left_on_the_others(net):
+    """Configuring: on all devices or on none."""
+    with virtual_device(2) as (vdevice, twins):
+        twins[1].faults.control_status = {HEADER: REFUSED}
+        with pytest.raises(ControlFailed):
+            vdevice.create_infer_model(net.hef).configure()
+        assert [device.networks for device in vdevice.devices] == [(), ()]
+        assert vdevice.network_groups == ()
+        twins[1].faults.clear()
+        with vdevice.create_infer_model(net.hef).configure() as model:
+            model.submit(frames_of(20)).result(WAIT_S)
+
+
+def test_an_activation_that_one_device_refuses_is_undone_on_the_others(net):
+    with virtual_device(2, scheduler=False) as (vdevice, twins):
+        model = vdevice.create_infer_model(net.hef).configure()
+        twins[1].faults.control_status = {ACTIVATION: REFUSED}
+        with pytest.raises(ControlFailed):
+            model.activate()
+        assert [device.active for device in vdevice.devices] == [None, None]
+        with pytest.raises(StateError, match="not activated"):
+            model.submit(frames_of(1))
+        twins[1].faults.clear()
+        model.activate()
+        model.submit(frames_of(20)).result(WAIT_S)
+
+
+def test_a_switch_that_the_firmware_refuses_fails_its_frames_and_is_tried_again(net, nets):
+    other = nets.single({"x": SHAPE}, {"y": (1, 1, 10)}, name="other", seed=5)
+    frames = frames_of(8)
+    with virtual_device() as (vdevice, (twin,)):
+        first, second = (vdevice.create_infer_model(each.hef).configure() for each in (net, other))
+        first.submit(frames).result(WAIT_S)
+        twin.faults.control_status = {ACTIVATION: REFUSED}
+        with pytest.raises(ControlFailed):
+            second.submit(frames).result(WAIT_S)
+        twin.faults.clear()
+        for model, each in ((second, other), (first, net)):
+            want = nets.expected(each.model, {"x": frames})["y"]
+            np.testing.assert_array_equal(model.submit(frames).result(WAIT_S)[f"{each.name}/y"], want)

@@ -205,3 +205,17 @@ def test_waiting_for_an_activation(nets):
         (model,) = configured(vdevice, nets, 1)
         with pytest.raises(StateError, match="there is a scheduler"):
             model.group.wait_for_activation(0.0)
+
+
+def test_a_threshold_beyond_a_cycle_is_refused(nets):
+    """A network of several contexts takes so many frames at a time; more never wait."""
+    net = nets.two((8, 8, 8), (8, 16, 8), (1, 1, 16))
+    with openhailo.open_virtual_device() as vdevice:
+        model = vdevice.create_infer_model(net.hef)
+        model.batch_size = 4
+        made = model.configure()
+        made.set_scheduler_threshold(4)
+        with pytest.raises(InputError, match="takes 4"):
+            made.set_scheduler_threshold(5)
+        (single,) = configured(vdevice, nets, 1, burst=2)
+        single.set_scheduler_threshold(5)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from openhailo.errors import DeviceTimeout, OpenHailoError, StateError
+from openhailo.errors import DeviceTimeout, InputError, OpenHailoError, StateError
 from openhailo.runtime.description import TensorInfos
 from openhailo.runtime.formats import UserFormat
 from openhailo.runtime.frame_plan import FramePlan
@@ -100,7 +100,13 @@ class NetworkGroup:
         self.dispatcher.scheduler.set_parameters(self.model.index, parameters)
 
     def set_scheduler_threshold(self, frames: int) -> None:
-        """Compete for a device only when so many frames wait. Raises `InputError`, `StateError`."""
+        """Compete for a device only when so many frames wait. Raises `InputError`, `StateError`.
+
+        A network that takes frames in cycles cannot wait for more than a cycle takes (runtime-behaviour.md 11).
+        """
+        most = self.networks[0].most_cycle_frames
+        if 1 < most < frames:
+            raise InputError(what="scheduler threshold", detail=f"{frames} frames, a turn of {self.name} takes {most}")
         self.scheduling = replace(self.scheduling, threshold=frames)
 
     def set_scheduler_timeout(self, timeout_s: float) -> None:
