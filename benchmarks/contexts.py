@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from tools.report import Row
 
 import openhailo
 from benchmarks.models import detector, tiny
-from benchmarks.pairs import Pair, calls_for, measure_pair, timed
+from benchmarks.pairs import Pair
 from openhailo import Device, hef
 from openhailo.compiler import CompiledModel
 from openhailo.compiler.contexts.plan import plan_contexts
 from openhailo.compiler.emit import build_hef
 
 CONTEXTS = 2
+ROUNDS, SECONDS = 6, 0.25
 
 
 def rows() -> list[Row]:
@@ -39,40 +43,45 @@ def _row(device: Device, name: str, model: CompiledModel, batch: int) -> Row:
 
 
 def _alternate(device: Device, ours: openhailo.Network, peer: openhailo.Network, frames: np.ndarray) -> Pair:
-    """Time calls of each in turn; which network runs is changed before the clock starts."""
-
-    def calls(network: openhailo.Network) -> float:
-        device.activate(network, frames=len(frames))
-        return _best_of(network, frames)
-
-    times = [(calls(ours), calls(peer)) for _ in range(7)]
-    ratios = sorted(p / o for o, p in times)
-    medians = [sorted(column)[len(times) // 2] for column in zip(*times, strict=True)]
-    return Pair(medians[0], medians[1], ratios[len(ratios) // 2])
-
-
-def _best_of(network: openhailo.Network, frames: np.ndarray) -> float:
-    return timed(lambda: network(frames, raw=True), calls_for(lambda: network(frames, raw=True), 0.15))
+    """Time calls of each in turn, the quick half of them; which network runs is changed before the clock starts."""
+    times: dict[openhailo.Network, list[float]] = {ours: [], peer: []}
+    for _ in range(ROUNDS):
+        for network, spent in times.items():
+            device.activate(network, frames=len(frames))
+            spent.extend(_durations([lambda network=network: network(frames, raw=True)]))
+    ours_s, peer_s = (_quick(spent) for spent in times.values())
+    return Pair(ours_s, peer_s, peer_s / ours_s)
 
 
 def _batch_change(device: Device, model: CompiledModel) -> Row:
-    """Calls of 1 and 16 frames in turn against the same calls one after the other: what a change of batch adds."""
-    one, many = _frames(model, 1), _frames(model, 16)
+    """Calls of 1 and 16 frames in turn against calls of one size: what a change of the batch adds."""
+    frames = _frames(model, 1), _frames(model, 16)
     with device.load(_split(model), batch_size=16) as network:
+        calls = [lambda each=each: network(each, raw=True) for each in frames]
+        in_turn = [_quick(_durations(calls, number)) for number in range(len(calls))]
+        alone = [_quick(_durations([call])) for call in calls]
+    added = sum(in_turn) - sum(alone)
+    return Row("batch_change", added / len(calls) * 1e6, "us/change", "calls of one size", sum(alone) / sum(in_turn))
 
-        def in_turn() -> None:
-            for _ in range(8):
-                network(one, raw=True)
-                network(many, raw=True)
 
-        def sorted_calls() -> None:
-            for frames in (one, many):
-                for _ in range(8):
-                    network(frames, raw=True)
+def _durations(calls: Sequence[Callable[[], object]], timed: int = 0) -> list[float]:
+    """Make ``calls`` in turn for a while; return the seconds of those with number ``timed``."""
+    spent: list[float] = []
+    for call in calls:
+        call()
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end or not spent:
+        for number, call in enumerate(calls):
+            begin = time.perf_counter()
+            call()
+            if number == timed:
+                spent.append(time.perf_counter() - begin)
+    return spent
 
-        pair = measure_pair(in_turn, sorted_calls, ours_units=16, peer_units=16)
-    added = (pair.ours_s - pair.peer_s) * 1e6
-    return Row("batch_change", added, "us/change", "calls of one size after the other", pair.speed_ratio)
+
+def _quick(durations: Sequence[float]) -> float:
+    """Return the time that a quarter of the calls stay below: others at work on the machine make the rest slow."""
+    return float(np.percentile(durations, 25))
 
 
 def _frames(model: CompiledModel, count: int) -> np.ndarray:
