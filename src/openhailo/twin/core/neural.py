@@ -41,10 +41,17 @@ def _kernel_of(program: Program) -> Kernel:
 class _Configuration:
     """What the config streams of one context have delivered."""
 
-    streams: dict[int, bytearray] = field(default_factory=dict)
+    streams: dict[int, bytes | bytearray] = field(default_factory=dict)
 
-    def stream(self, index: int) -> bytearray:
-        return self.streams.setdefault(index, bytearray())
+    def append(self, index: int, data: bytes) -> None:
+        """Add to a stream; what came in one piece, as most programs do, is kept as it is."""
+        held = self.streams.get(index)
+        if held is None:
+            self.streams[index] = data
+        elif isinstance(held, bytearray):
+            held.extend(data)
+        else:
+            self.streams[index] = bytearray(held + data)
 
 
 class NeuralCore:
@@ -87,7 +94,7 @@ class NeuralCore:
         """Take configuration bytes from ``config_stream`` while ``context`` (or `PRELIMINARY`) runs."""
         if context not in self._contexts:
             self.begin_context(context)
-        self._contexts[context].stream(config_stream).extend(data)
+        self._contexts[context].append(config_stream, data)
 
     def configured_bytes(self, context: int, config_stream: int) -> int:
         """Return how many bytes ``context`` has received on ``config_stream``."""
