@@ -191,7 +191,12 @@ class NetworkGroup:
 
     def close(self) -> None:
         """Shut down and unload it from the devices. Idempotent; never fails because a device is gone."""
-        self.shutdown()
+        try:
+            self.shutdown(self._vdevice.options.shutdown_timeout_s)
+        finally:
+            self._free()
+
+    def _free(self) -> None:
         self._vdevice.release(self)
         for plans in self._plans.values():
             for plan in plans:

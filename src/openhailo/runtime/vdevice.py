@@ -62,8 +62,12 @@ class VirtualDevice:
         *,
         owns_devices: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
-        """Use ``devices`` from now on, and close them in the end if they are owned. Raises `InputError`."""
+        """Use ``devices`` from now on, and close them in the end if they are owned. Raises `InputError`.
+
+        ``dispatcher`` carries frames to them in another way than usual.
+        """
         self.devices = tuple(devices)
         if not devices or len(set(map(id, devices))) != len(devices):
             raise InputError(what="virtual device", detail="needs one device or more, each of them once")
@@ -71,7 +75,7 @@ class VirtualDevice:
         scheduler = Scheduler(
             len(devices), idle_optimization=self.options.idle_optimization, manual=not self.options.scheduler
         )
-        self.dispatcher = Dispatcher(devices, scheduler, clock)
+        self.dispatcher = dispatcher or Dispatcher(devices, scheduler, clock)
         self._owns_devices = owns_devices
         self._lock = threading.RLock()
         self._groups: list[NetworkGroup] = []
@@ -144,7 +148,7 @@ class VirtualDevice:
             same = alike[0] if alike else None
             networks = same.networks if same is not None else self._load(content, group, batch_size, options)
             scheduled = self._schedule(networks, batch_size, same.model.index if same is not None else None)
-            made = NetworkGroup(self, networks, scheduled, _shareable(networks) and key)
+            made = NetworkGroup(self, networks, scheduled, self._may_share(networks) and key)
             self._groups.append(made)
             return made
 
@@ -159,6 +163,11 @@ class VirtualDevice:
                 undo.callback(network.close)
             undo.pop_all()
         return networks
+
+    def _may_share(self, networks: Sequence[Network]) -> bool:
+        """Whether nobody notices others in ``networks``: no thresholds to set, and no latency is measured."""
+        first = networks[0]
+        return not first.options.measure_latency and all(info.nms is None for info in first.outputs)
 
     def _schedule(self, networks: Sequence[Network], batch_size: int, core: int | None) -> ScheduledModel:
         first = networks[0]
@@ -242,7 +251,8 @@ class VirtualDevice:
                 return
             self._closed = True
             for group in list(self._groups):
-                group.close()
+                with suppress(OpenHailoError):
+                    group.close()
             self.dispatcher.close()
             if self._owns_devices:
                 for device in self.devices:
@@ -282,9 +292,3 @@ def _key(content: bytes | Hef, group: str | None, batch_size: int, options: Mapp
     """Return what two groups have in common that are the same network."""
     identity = xxhash.xxh3_128_digest(content) if isinstance(content, bytes) else _Identity(content)
     return identity, group, batch_size, repr(sorted(options.items(), key=lambda item: item[0]))
-
-
-def _shareable(networks: Sequence[Network]) -> bool:
-    """Whether nobody notices others in ``networks``: there are no thresholds to set, and no latency is measured."""
-    first = networks[0]
-    return not first.options.measure_latency and all(info.nms is None for info in first.outputs)
