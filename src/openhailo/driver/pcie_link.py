@@ -6,11 +6,9 @@ import logging
 import threading
 import weakref
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from openhailo.bus.protocols import DmaDirection, PciFunction
-from openhailo.errors import BootFailed, DeviceBusy, InputError, StateError
+from openhailo.errors import BootFailed, DeviceBusy, InputError
 from openhailo.spec.chip import CHIP, ChipSpec
 
 from . import pci_config
@@ -18,6 +16,7 @@ from .boot import Boot, DeviceMemory, FirmwareImage, parse_image
 from .buffers import PcieBuffer
 from .descriptors import PcieDescriptorList
 from .hardware import Hardware, LinkOptions
+from .life import LinkLife, sum_channels
 from .link import (
     DOMAIN_HOST,
     DOMAIN_NONE,
@@ -29,11 +28,8 @@ from .link import (
     LinkStatistics,
 )
 from .notifications import read_log
-from .state import LinkState, StateMachine
+from .state import LinkState
 from .vdma import Channel
-
-if TYPE_CHECKING:
-    from .watchdog import Recovery
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ _log = logging.getLogger(__name__)
 __all__ = ["LinkOptions", "PcieLink"]
 
 
-class PcieLink:
+class PcieLink(LinkLife):
     """A chip on a PCI function that nobody else uses. A context manager; usable at once after construction."""
 
     def __init__(
@@ -58,10 +54,8 @@ class PcieLink:
         `BootFailed`, `DeviceTimeout`.
         """
         self.options = options or LinkOptions()
-        self.states = StateMachine()
-        self._spec = spec
+        super().__init__(spec, self.options.clock)
         self._configure_lock = threading.Lock()
-        self.recovery_lock = threading.Lock()
         try:
             self._image = parse_image(firmware, spec) if firmware is not None else None
             pci_config.wake(function.config, self.options.pause)
@@ -70,7 +64,6 @@ class PcieLink:
             function.close()
             raise
         self._channels = {channel.index: channel for channel in self._hardware.channels}
-        self._open = True
         self._finalizer = weakref.finalize(self, self._hardware.shut_down)
         try:
             self.info = self._start()
@@ -79,32 +72,6 @@ class PcieLink:
             raise
 
     # --- life ---------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> LinkState:
-        """Where the link is in its life."""
-        return self.states.state
-
-    @property
-    def spec(self) -> ChipSpec:
-        """The declaration this link goes by."""
-        return self._spec
-
-    def close(self) -> None:
-        """Leave the chip quiet and free everything. Idempotent."""
-        self._open = False
-        self._finalizer()
-        self.states.move(LinkState.IDLE)
-
-    def __enter__(self) -> Self:
-        """Return the link itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def soft_reset(self) -> None:
         """Restart the firmware; all networks and channel state are lost.
@@ -129,18 +96,6 @@ class PcieLink:
     def drop_channels(self) -> None:
         """Disable every channel."""
         self.disable_channels(self._hardware.hub.enabled_channels)
-
-    def fail(self) -> None:
-        """Go to state ``ERROR``; only `soft_reset`, `recover` and `close` lead out of it."""
-        if self.state is not LinkState.IDLE:
-            self.states.move(LinkState.ERROR)
-
-    def recover(self) -> Recovery:
-        """Bring a stuck chip back (see `openhailo.driver.watchdog.recover`)."""
-        from .watchdog import recover
-
-        self._require_open("recover")
-        return recover(self)
 
     def _start(self) -> LinkInfo:
         hardware = self._hardware
@@ -196,10 +151,6 @@ class PcieLink:
         """A hardware bug ties small read requests to small pages (driver.md 6.4, 8.2 row 13)."""
         request = pci_config.max_read_request_bytes(self._hardware.function.config)
         return request if request < self._spec.pci.min_max_read_request_bytes else self._spec.vdma.max_page_size
-
-    def _require_open(self, what: str) -> None:
-        if not self._open:
-            raise StateError(what=what, state="closed", hint="open the device again")
 
     # --- controls, notifications, logs --------------------------------------------------------------------------
 
@@ -372,19 +323,8 @@ class PcieLink:
 
     def statistics(self) -> LinkStatistics:
         """Return what went over the link so far."""
-        totals = {False: (0, 0), True: (0, 0)}
-        for channel in self._hardware.channels:
-            transfers, descriptors = channel.lifetime
-            before = totals[channel.from_device]
-            totals[channel.from_device] = (before[0] + transfers, before[1] + descriptors)
-        return LinkStatistics(
-            controls=self._hardware.mailbox.exchanges,
-            transfers_to_device=totals[False][0],
-            transfers_from_device=totals[True][0],
-            descriptors_to_device=totals[False][1],
-            descriptors_from_device=totals[True][1],
-            interrupts=self._hardware.hub.interrupts,
-        )
+        hardware = self._hardware
+        return sum_channels(hardware.channels, controls=hardware.mailbox.exchanges, interrupts=hardware.hub.interrupts)
 
     def _harvest(self, bitmap: int) -> list[ChannelEvent]:
         channels = self._hardware.channels

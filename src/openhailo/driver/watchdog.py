@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Protocol
 
 from openhailo.errors import DeviceError, FirmwareError, OpenHailoError, ProtocolError, StateError
+from openhailo.spec.chip import ChipSpec
 from openhailo.spec.enums import ResetType
 
 from .control import FirmwareClient
-from .pcie_link import PcieLink
+from .link import ChipLink
 from .state import LinkState
 
 _log = logging.getLogger(__name__)
@@ -24,7 +26,40 @@ class Recovery(IntEnum):
     FIRMWARE = 2  # the firmware was reset and loaded again
 
 
-def recover(link: PcieLink, client: FirmwareClient | None = None) -> Recovery:
+class Recoverable(ChipLink, Protocol):
+    """A link that can be watched and brought back: `openhailo.driver.life.LinkLife` has most of it."""
+
+    recovery_lock: threading.Lock
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds, from any beginning."""
+        ...
+
+    @property
+    def state(self) -> LinkState:
+        """Where the link is in its life."""
+        ...
+
+    @property
+    def spec(self) -> ChipSpec:
+        """The declaration it goes by."""
+        ...
+
+    def drop_channels(self) -> None:
+        """Disable every channel."""
+        ...
+
+    def fail(self) -> None:
+        """Go to state ``ERROR``."""
+        ...
+
+    def progress(self) -> dict[int, tuple[int, int]]:
+        """Return (transfers in flight, transfers completed since enabling) per enabled channel."""
+        ...
+
+
+def recover(link: Recoverable, client: FirmwareClient | None = None) -> Recovery:
     """Bring a stuck chip back: reset the neural core; if it still does not answer, reset and reload the firmware.
 
     Channels are disabled first. When nothing helps the link is in state ``ERROR`` and the last error is raised.
@@ -62,7 +97,7 @@ class Watchdog:
 
     def __init__(
         self,
-        link: PcieLink,
+        link: Recoverable,
         *,
         heartbeat_s: float = 5.0,
         stall_s: float = 10.0,
@@ -70,7 +105,7 @@ class Watchdog:
     ) -> None:
         self._link, self._client = link, FirmwareClient(link, link.spec)
         self._heartbeat_s, self._stall_s, self._on_recovery = heartbeat_s, stall_s, on_recovery
-        self._clock = link.options.clock
+        self._clock = link.clock
         self._last_sign = self._clock()
         #: Channel -> (completed transfers, time when that number was first seen).
         self._seen: dict[int, tuple[int, float]] = {}

@@ -6,11 +6,11 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from openhailo.bus.protocols import DeviceFile, DmaDirection
 from openhailo.driver.control import FirmwareClient
+from openhailo.driver.life import LinkLife, sum_channels
 from openhailo.driver.link import (
     CPU_APP,
     CPU_CORE,
@@ -23,8 +23,8 @@ from openhailo.driver.link import (
     LinkInfo,
     LinkStatistics,
 )
-from openhailo.driver.state import LinkState, StateMachine
-from openhailo.errors import BootFailed, DeviceBusy, DeviceError, DeviceTimeout, InputError, StateError
+from openhailo.driver.state import LinkState
+from openhailo.errors import BootFailed, DeviceBusy, DeviceError, DeviceTimeout, InputError
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.enums import ResetType
 
@@ -34,11 +34,8 @@ from .lists import KernelDescriptorList
 from .memory import ContinuousBuffer, KernelBuffer, flat
 from .resources import KernelOptions, Resources
 
-if TYPE_CHECKING:
-    from openhailo.driver.watchdog import Recovery
 
-
-class KernelLink:
+class KernelLink(LinkLife):
     """A chip behind the kernel driver. A context manager; usable at once after construction."""
 
     def __init__(self, file: DeviceFile, *, spec: ChipSpec = CHIP, options: KernelOptions | None = None) -> None:
@@ -48,11 +45,9 @@ class KernelLink:
         The firmware was loaded by the driver; if it was not, controls raise `BootFailed`.
         """
         self.options = options or KernelOptions()
-        self._spec, self._name = spec, file.name
-        self.states = StateMachine()
+        super().__init__(spec, self.options.clock)
+        self._name, self._owned = file.name, False
         self._configure_lock = threading.RLock()
-        self.recovery_lock = threading.Lock()
-        self._open, self._owned = True, False
         self.states.move(LinkState.LOADING)
         try:
             kernel = self.options.kernel
@@ -92,32 +87,6 @@ class KernelLink:
 
     # --- life ---------------------------------------------------------------------------------------------------
 
-    @property
-    def state(self) -> LinkState:
-        """Where the link is in its life."""
-        return self.states.state
-
-    @property
-    def spec(self) -> ChipSpec:
-        """The declaration this link goes by."""
-        return self._spec
-
-    def close(self) -> None:
-        """Leave the chip quiet and free everything. Idempotent."""
-        self._open = False
-        self._finalizer()
-        self.states.move(LinkState.IDLE)
-
-    def __enter__(self) -> Self:
-        """Return the link itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def soft_reset(self) -> None:
         """Restart the firmware by its own control; all networks and channel state are lost.
 
@@ -156,22 +125,6 @@ class KernelLink:
     def drop_channels(self) -> None:
         """Disable every channel."""
         self.disable_channels(self._resources.enabled)
-
-    def fail(self) -> None:
-        """Go to state ``ERROR``; only `soft_reset`, `recover` and `close` lead out of it."""
-        if self.state is not LinkState.IDLE:
-            self.states.move(LinkState.ERROR)
-
-    def recover(self) -> Recovery:
-        """Bring a stuck chip back (see `openhailo.driver.watchdog.recover`)."""
-        from openhailo.driver.watchdog import recover
-
-        self._require_open("recover")
-        return recover(self)  # type: ignore[arg-type]
-
-    def _require_open(self, what: str) -> None:
-        if not self._open:
-            raise StateError(what=what, state="closed", hint="open the device again")
 
     # --- controls, notifications, logs --------------------------------------------------------------------------
 
@@ -359,18 +312,9 @@ class KernelLink:
 
     def statistics(self) -> LinkStatistics:
         """Return what went over the link so far."""
-        totals = {False: (0, 0), True: (0, 0)}
-        for channel in self._resources.channels:
-            transfers, descriptors = channel.lifetime
-            before = totals[channel.from_device]
-            totals[channel.from_device] = (before[0] + transfers, before[1] + descriptors)
-        return LinkStatistics(
-            controls=self._resources.mailbox.exchanges,
-            transfers_to_device=totals[False][0],
-            transfers_from_device=totals[True][0],
-            descriptors_to_device=totals[False][1],
-            descriptors_from_device=totals[True][1],
-            interrupts=self._resources.inbox.interrupts,
+        resources = self._resources
+        return sum_channels(
+            resources.channels, controls=resources.mailbox.exchanges, interrupts=resources.inbox.interrupts
         )
 
     def _channel(self, index: int) -> KernelChannel:
