@@ -120,6 +120,13 @@ def test_over_the_kernel_driver(release, nets):
             np.testing.assert_array_equal(network(frames, raw=True)["two/y"], wanted(nets, net, frames))
 
 
+def configured(vdevice, content, batch_size):
+    """A model that sends ``batch_size`` frames in one turn."""
+    model = vdevice.create_infer_model(content)
+    model.batch_size = batch_size
+    return model.configure()
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_under_the_scheduler_bursts_are_cycles(devices, nets):
     """Two models in contexts and one without, fed in pieces of any size; nothing lost, swapped or left inside."""
@@ -128,11 +135,7 @@ def test_under_the_scheduler_bursts_are_cycles(devices, nets):
     rng = np.random.default_rng(7)
     with VirtualDevice([openhailo.open() for _ in range(devices)]) as vdevice:
         batches = zip((*made, plain), (5, 16, 0), strict=True)
-        models = []
-        for net, batch in batches:
-            model = vdevice.create_infer_model(net.hef)
-            model.batch_size = batch
-            models.append(model.configure())
+        models = [configured(vdevice, net.hef, batch) for net, batch in batches]
         waiting = []
         for turn in range(60):
             which = int(rng.integers(3))
