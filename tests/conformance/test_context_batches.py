@@ -140,10 +140,7 @@ def test_under_the_scheduler_bursts_are_cycles(devices, nets):
         for turn in range(60):
             which = int(rng.integers(3))
             frames = frames_of(int(rng.integers(1, 12)), turn)
-            if which < 2:
-                want = wanted(nets, made[which], frames)
-            else:
-                want = nets.expected(plain.model, {"x": frames})["y"]
+            want = wanted(nets, made[which], frames) if which < 2 else nets.expected(plain.model, {"x": frames})["y"]
             models[which].wait_for_async_ready(60)
             waiting.append((models[which].submit(frames), want))
         for future, want in waiting:
