@@ -23,6 +23,7 @@ from hailo_platform import (
     VDevice,
 )
 from hailo_platform.pyhailort import pyhailort as api
+from openhailo import hef as oh_hef
 
 ROUND_ROBIN = HailoSchedulingAlgorithm.ROUND_ROBIN
 
@@ -299,3 +300,30 @@ def test_a_program_that_releases_nothing_ends_at_once(models, tmp_path):
         [sys.executable, "-W", "error", program, models.first], capture_output=True, timeout=9, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_file_of_several_groups(models, tmp_path):
+    files = [oh_hef.read((models.folder / f"{name}.hef").read_bytes()) for name in ("first", "second")]
+    (tmp_path / "both.hef").write_bytes(oh_hef.write(oh_hef.join(files)))
+    hef = HEF(str(tmp_path / "both.hef"))
+    names = hef.get_network_group_names()
+    assert sorted(names) == ["first", "second"]
+    assert [info.name for info in hef.get_input_vstream_infos("second")] == ["second/picture"]
+    with VDevice(scheduled()) as vdevice:
+        params = ConfigureParams.create_from_hef(hef, interface=HailoStreamInterface.PCIe)
+        networks = vdevice.configure(hef, params)
+        assert [network.name for network in networks] == names
+        for network in networks:
+            assert infer(network, models.pictures(2))[f"{network.name}/edges"].shape == (2, 8, 8, 2)
+        with pytest.raises(HailoRTException, match="single loaded network group"):
+            _ = vdevice._loaded_network_group
+    with VDevice(scheduled()) as vdevice:
+        with pytest.raises(api.HailoRTInvalidArgumentException) as caught:
+            vdevice.create_infer_model(hef.path).configure()
+        assert "first" in caught.value.__notes__[0]
+        model = vdevice.create_infer_model(hef.path, "second")
+        assert model.input_names == ["second/picture"]
+        with model.configure() as configured:
+            configured.wait_for_async_ready()
+        (only,) = vdevice.configure(hef, {"first": params["first"]})
+        assert only.name == "first"

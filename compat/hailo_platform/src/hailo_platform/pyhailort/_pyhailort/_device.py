@@ -232,7 +232,7 @@ class Device(Translating):
 
     def read_log(self, count: int, cpu_id: CpuId) -> bytes:
         """Return and consume up to ``count`` bytes of a processor's log."""
-        return bytes(self.board.device.link.read_log(int(cpu_id)))[:count]
+        return bytes(self.board.device.link.read_log(int(cpu_id), count))
 
     def set_pause_frames(self, rx_pause_frames_enable: bool) -> None:
         """Switch Ethernet pause frames."""
