@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from openhailo.runtime.infer_model import ConfiguredInferModel
 from openhailo.twin.core import make_session_options
 
 DETECTOR_FRAMES, TINY_FRAMES = 6, 64
-LATENCY_RUNS, SWITCHES = 2000, 200
+LATENCY_RUNS, SWITCHES, SHARED_FRAMES = 2000, 200, 6000
 
 
 def rows() -> list[Row]:
@@ -30,6 +31,7 @@ def rows() -> list[Row]:
         _rate_row("async_tiny_fps", tiny(), TINY_FRAMES, ""),
         *_latency_rows(tiny()),
         _switch_row(tiny()),
+        _share_row(tiny()),
     ]
 
 
@@ -117,12 +119,40 @@ def _medians_us(ways: tuple[Callable[[], object], ...]) -> list[float]:
     return [statistics.median(durations) * 1e6 for durations in times]
 
 
+@contextmanager
+def _two_models(compiled: CompiledModel) -> Iterator[list[ConfiguredInferModel]]:
+    """The same network twice would be on the chip once; another timeout makes it another one."""
+    with openhailo.open_virtual_device(["twin:"]) as vdevice:
+        hef, timeouts_s = compiled.hef_bytes, (10.0, 11.0)
+        yield [vdevice.create_infer_model(hef, timeout_s=timeout_s).configure() for timeout_s in timeouts_s]
+
+
+def _share_row(compiled: CompiledModel) -> Row:
+    """Two models whose queues are kept full share one device: frames of the one that got less, and of the other."""
+    with _two_models(compiled) as models:
+        stop = threading.Event()
+
+        def keep_full(model: ConfiguredInferModel) -> None:
+            bindings = _bindings(model, 0)
+            while not stop.is_set():
+                model.wait_for_async_ready()
+                job = model.run_async(bindings)
+                if sum(each.statistics().frames for each in models) > SHARED_FRAMES:
+                    stop.set()
+            job.wait()
+
+        threads = [threading.Thread(target=keep_full, args=(model,)) for model in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        less, more = sorted(model.statistics().frames for model in models)
+    return Row("scheduler_share", less, "frames", "those of the other model of equal rank", less / more, ">= 0.8")
+
+
 def _switch_row(compiled: CompiledModel) -> Row:
     """One frame of two models in turn, against one frame of one model: what it costs to change places."""
-    with openhailo.open_virtual_device(["twin:"]) as vdevice:
-        # The same network twice is on the chip once; another timeout makes it another one.
-        hef, timeouts_s = compiled.hef_bytes, (10.0, 11.0)
-        models = [vdevice.create_infer_model(hef, timeout_s=timeout_s).configure() for timeout_s in timeouts_s]
+    with _two_models(compiled) as models:
         ready = [_bindings(model, 0) for model in models]
 
         def in_turn() -> None:
