@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.frames.devices import open_several
 
-import openhailo
 from openhailo.errors import InputError
 from openhailo.hef import model as hm
 from openhailo.runtime.formats import FormatOrder, FormatType
@@ -52,7 +52,7 @@ def boxes_with_area(count=COUNT):
 
 @pytest.fixture(params=[1, 2], ids=["one device", "two devices"])
 def vdevice(request):
-    with openhailo.open_virtual_device(count=request.param) as made:
+    with open_several(request.param) as made:
         yield made
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tests.frames.devices import open_several
 
-import openhailo
 from openhailo.errors import Cancelled, DeviceTimeout, InputError, QueueFull, ShapeMismatch, StateError
 from openhailo.runtime.formats import FormatOrder, FormatType
 from openhailo.runtime.memory import aligned_empty, is_page_aligned
-from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
 
 WAIT_S = 60.0
 
@@ -24,10 +21,7 @@ def frames_of(shape, count, seed=3):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
-@contextmanager
-def virtual_device(count: int = 1, **options: object) -> Iterator[VirtualDevice]:
-    with VirtualDevice([openhailo.open() for _ in range(count)], VirtualDeviceOptions(**options)) as made:  # type: ignore[arg-type]
-        yield made
+virtual_device = open_several
 
 
 @pytest.fixture(params=[1, 2], ids=["one device", "two devices"])

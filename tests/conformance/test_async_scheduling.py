@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+from tests.frames.devices import open_several
 
 import openhailo
 from openhailo.driver.kernel.link import KernelLink
@@ -56,7 +57,7 @@ def completion_order(vdevice, models, frames_each):
 
 
 def test_models_of_equal_rank_take_turns_of_a_burst(nets):
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         models = configured(vdevice, nets, 3, burst=4)
         order = completion_order(vdevice, models, 16)
         turns = [(name, len(list(group))) for name, group in groupby(order)]
@@ -66,7 +67,7 @@ def test_models_of_equal_rank_take_turns_of_a_burst(nets):
 
 
 def test_the_higher_priority_runs_first(nets):
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         models = configured(vdevice, nets, 3, burst=4)
         for model, priority in zip(models, (16, 31, 0), strict=True):
             model.set_scheduler_priority(priority)
@@ -77,14 +78,14 @@ def test_the_higher_priority_runs_first(nets):
 
 
 def test_each_of_two_devices_keeps_its_model(nets):
-    with openhailo.open_virtual_device(count=2) as vdevice:
+    with open_several(2) as vdevice:
         models = configured(vdevice, nets, 2)
         completion_order(vdevice, models, 30)
         assert vdevice.statistics().switches <= 4
 
 
 def test_a_frame_below_the_threshold_runs_when_its_time_has_come(nets):
-    with openhailo.open_virtual_device(idle_optimization=False) as vdevice:
+    with open_several(idle_optimization=False) as vdevice:
         (model,) = configured(vdevice, nets, 1)
         model.set_scheduler_threshold(3)
         model.set_scheduler_timeout(0.001)
@@ -93,7 +94,7 @@ def test_a_frame_below_the_threshold_runs_when_its_time_has_come(nets):
 
 
 def test_a_frame_below_the_threshold_waits_for_others_without_a_timeout(nets):
-    with openhailo.open_virtual_device(idle_optimization=False) as vdevice:
+    with open_several(idle_optimization=False) as vdevice:
         (model,) = configured(vdevice, nets, 1)
         model.set_scheduler_threshold(3)
         model.set_scheduler_timeout(math.inf)
@@ -147,7 +148,7 @@ def test_the_same_network_twice_needs_no_switch(nets):
     net = nets.single({"x": SHAPE}, {"y": (1, 1, 10)})
     frames = frames_of(SHAPE, 20)
     want = nets.expected(net.model, {"x": frames})["y"]
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         first, second = (vdevice.create_infer_model(net.hef).configure() for _ in range(2))
         other = vdevice.create_infer_model(net.hef)
         other.batch_size = 2
@@ -170,7 +171,7 @@ def test_the_same_network_twice_needs_no_switch(nets):
 def test_equal_instances_share_the_device_fairly(nets):
     """Neither waits until the other has nothing left."""
     net = nets.single({"x": SHAPE}, {"y": (1, 1, 10)})
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         models = [vdevice.create_infer_model(net.hef).configure() for _ in range(2)]
         order, lock = [], threading.Lock()
 
@@ -201,7 +202,7 @@ def test_waiting_for_an_activation(nets):
         waiting.join(WAIT_S)
         assert not waiting.is_alive()
         model.group.wait_for_activation(0.0)
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         (model,) = configured(vdevice, nets, 1)
         with pytest.raises(StateError, match="there is a scheduler"):
             model.group.wait_for_activation(0.0)
@@ -210,7 +211,7 @@ def test_waiting_for_an_activation(nets):
 def test_a_threshold_beyond_a_cycle_is_refused(nets):
     """A network of several contexts takes so many frames at a time; more never wait."""
     net = nets.two((8, 8, 8), (8, 16, 8), (1, 1, 16))
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         model = vdevice.create_infer_model(net.hef)
         model.batch_size = 4
         made = model.configure()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.frames.devices import open_several
 from tests.frames.hammer import Pool, hammer, settled
 from tests.frames.nets import tagged
 
-import openhailo
 from openhailo.driver.kernel.link import KernelLink
 from openhailo.runtime.device import Device
 from openhailo.runtime.open import open_device
@@ -35,13 +35,13 @@ def check(vdevice, pools, frames, threads=4, seed=1, streamed=None):
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_two_models_and_one_in_virtual_streams(devices):
-    with openhailo.open_virtual_device(count=devices) as vdevice:
+    with open_several(devices) as vdevice:
         *pools, streamed = pools_of(vdevice, 3)
         check(vdevice, pools, 2000, streamed=streamed)
 
 
 def test_models_of_different_priority_on_one_device():
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         pools = pools_of(vdevice, 3)
         for pool, (priority, threshold) in zip(pools, [(16, 0), (20, 4), (3, 2)], strict=True):
             pool.model.set_scheduler_priority(priority)

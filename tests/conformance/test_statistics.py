@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.frames.devices import open_several
 
 import openhailo
 from openhailo.driver.kernel.link import KernelLink
@@ -24,7 +25,7 @@ def frames_of(shape, count, seed=3):
 def test_frames_queues_and_turns_are_counted(nets):
     net = nets.single({"x": (8, 8, 2)}, {"y": (1, 1, 10)})
     frames = frames_of((8, 8, 2), 40)
-    with openhailo.open_virtual_device(count=2) as vdevice:
+    with open_several(2) as vdevice:
         model = vdevice.create_infer_model(net.hef).configure()
         idle = model.statistics()
         assert (idle.frames, idle.fps, idle.seconds, idle.streams[0].mean) == (0, 0.0, 0.0, None)
@@ -56,7 +57,7 @@ def test_frames_queues_and_turns_are_counted(nets):
 
 def test_outputs_that_wait_to_be_received_are_counted(nets):
     net = nets.single({"x": (8, 8, 2)}, {"y": (1, 1, 10)})
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         group = vdevice.configure(net.hef)
         with InputVStreams(group) as inputs, OutputVStreams(group) as outputs:
             inputs.get().send(frames_of((8, 8, 2), 5))
@@ -71,7 +72,7 @@ def test_outputs_that_wait_to_be_received_are_counted(nets):
 def test_the_hardware_s_latency(nets, devices):
     net = nets.single({"x": (8, 8, 2)}, {"y": (1, 1, 10), "z": (2, 2, 8)})
     frames = frames_of((8, 8, 2), 50)
-    with openhailo.open_virtual_device(count=devices) as vdevice:
+    with open_several(devices) as vdevice:
         model = vdevice.create_infer_model(net.hef, measure_latency=True).configure()
         assert model.latency() is None
         model.submit(frames).result(60)
@@ -94,7 +95,7 @@ def test_latency_that_cannot_be_measured(nets):
         network = device.load(one.hef)
         with pytest.raises(StateError, match="not measured"):
             network.latency()
-    with openhailo.open_virtual_device() as vdevice:
+    with open_several() as vdevice:
         assert vdevice.create_infer_model(one.hef).configure().latency() is None
 
 
