@@ -4,12 +4,14 @@
 
     OpenHailoError
     +- DeviceError      DeviceNotFound AccessDenied DeviceLost DeviceBusy DmaMapError VersionUnsupported
+    |                 BrokerLost (also a DeviceLost)
     +- DeviceTimeout    (also a TimeoutError)
-    +- ProtocolError    ControlFailed MalformedReply SequenceMismatch
+    +- ProtocolError    ControlFailed MalformedReply MalformedMessage SequenceMismatch
     +- FirmwareError    BadImage (also a ValueError) BootFailed BadProgram (also a ValueError)
     +- HefError         (also a ValueError) NotAHef BadChecksum UnsupportedHef Truncated InvalidHef
     +- CompileError     UnsupportedOp DoesNotFit CalibrationError ModelInvalid
     +- InferenceError   ShapeMismatch QueueFull Cancelled NoReference StateError
+    +- AcceleratorError NotInitialized BufferTooLarge InferenceFailed InvalidParameter (also a ValueError)
     +- InputError       (also a ValueError) a user's file or argument that cannot be used
     +- SetupFailed      a step of `openhailo setup` that could not be carried out
     +- AssetUnavailable a demo model or photo that could not be fetched
@@ -62,6 +64,16 @@ class DeviceLost(DeviceError):
     def __init__(self, *, name: str, detail: str) -> None:
         self.name, self.detail = name, detail
         super().__init__(f"{name} is gone: {detail}; check power and seating, then open it again")
+
+
+class BrokerLost(DeviceLost):
+    """The broker that shares the devices ended, or let go of us."""
+
+    def __init__(self, *, name: str, detail: str) -> None:
+        self.name, self.detail = name, detail
+        DeviceError.__init__(
+            self, f"{name} is gone: {detail}; frames under way are lost, the next call starts it again"
+        )
 
 
 class DeviceBusy(DeviceError):
@@ -125,6 +137,14 @@ class MalformedReply(ProtocolError):
     def __init__(self, *, what: str, detail: str) -> None:
         self.what, self.detail = what, detail
         super().__init__(f"malformed {what}: {detail}; reset the device and try again")
+
+
+class MalformedMessage(ProtocolError):
+    """A message of another process that breaks the broker's protocol."""
+
+    def __init__(self, *, what: str, detail: str) -> None:
+        self.what, self.detail = what, detail
+        super().__init__(f"malformed {what}: {detail}; use the same release of openhailo on both sides")
 
 
 class SequenceMismatch(ProtocolError):
@@ -301,6 +321,45 @@ class StateError(InferenceError):
     def __init__(self, *, what: str, state: str, hint: str) -> None:
         self.what, self.state, self.hint = what, state, hint
         super().__init__(f"{what} is not possible while {state}; {hint}")
+
+
+# --- spiking networks ---------------------------------------------------------------------------------------------
+
+
+class AcceleratorError(OpenHailoError):
+    """A neural accelerator that cannot do what it was asked for."""
+
+
+class NotInitialized(AcceleratorError):
+    """A call to an accelerator that has no device, or no network, yet."""
+
+    def __init__(self, *, what: str, hint: str = "call init_device(0) first") -> None:
+        self.what, self.hint = what, hint
+        super().__init__(f"{what} is not possible yet; {hint}")
+
+
+class BufferTooLarge(AcceleratorError):
+    """More neurons or synapses than the accelerator has room for; ``hint`` says what would fit."""
+
+    def __init__(self, *, what: str, need: int, have: int, hint: str) -> None:
+        self.what, self.need, self.have, self.hint = what, need, have, hint
+        super().__init__(f"{what}: {need} bytes needed, {have} there; {hint}")
+
+
+class InferenceFailed(AcceleratorError):
+    """A burst that was not executed, or whose result cannot be trusted."""
+
+    def __init__(self, *, detail: str, hint: str = "upload the network again") -> None:
+        self.detail, self.hint = detail, hint
+        super().__init__(f"the burst failed: {detail}; {hint}")
+
+
+class InvalidParameter(AcceleratorError, ValueError):
+    """An argument that an accelerator does not take."""
+
+    def __init__(self, *, what: str, detail: str) -> None:
+        self.what, self.detail = what, detail
+        super().__init__(f"{what}: {detail}")
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------
