@@ -109,27 +109,39 @@ def test_a_frame_below_the_threshold_waits_for_others_without_a_timeout(nets):
             late.result(WAIT_S)
 
 
-def kernel_device(release, name):
-    return Device(KernelLink(VirtualKernelDriver(Twin(), release=release).open()), name=name)
+def kernel_device(release, name, **machine):
+    driver = VirtualKernelDriver(Twin(), release=release, **machine)
+    return Device(KernelLink(driver.open()), name=name)
+
+
+def check_boards(nets, devices):
+    net = nets.single({"x": (64, 64, 3)}, {"y": (128, 128, 4)})
+    frames = frames_of((64, 64, 3), 24)
+    want = nets.expected(net.model, {"x": frames})["y"].reshape(24, 128, 128, 4)
+    with VirtualDevice(devices) as vdevice:
+        model = vdevice.create_infer_model(net.hef).configure()
+        ready = [model.allocate_bindings() for _ in range(12)]
+        assert all(is_page_aligned(each.output().frames) for each in ready)
+        for half in (slice(0, 12), slice(12, 24)):
+            for bindings, frame in zip(ready, frames[half], strict=True):
+                bindings.input().frames[:] = frame
+            model.run_async(ready).wait(WAIT_S)
+            for bindings, row in zip(ready, want[half], strict=True):
+                np.testing.assert_array_equal(bindings.output().frames[0], row)
+        np.testing.assert_array_equal(model.submit(frames).result(WAIT_S)["net/y"], want)
+        assert all(device.busy_s > 0 for device in vdevice.statistics().devices)
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_two_boards_behind_the_kernel_driver(nets, release):
     """Copied and mapped buffers; outputs of more than a page are written where they are to be."""
-    net = nets.single({"x": (64, 64, 3)}, {"y": (128, 128, 4)})
-    frames = frames_of((64, 64, 3), 24)
-    want = nets.expected(net.model, {"x": frames})["y"].reshape(24, 128, 128, 4)
-    with VirtualDevice([kernel_device(release, f"board {index}") for index in range(2)]) as vdevice:
-        model = vdevice.create_infer_model(net.hef).configure()
-        ready = [model.allocate_bindings() for _ in range(24)]
-        assert all(is_page_aligned(each.output().frames) for each in ready)
-        for bindings, frame in zip(ready, frames, strict=True):
-            bindings.input().frames[:] = frame
-        model.run_async(ready).wait(WAIT_S)
-        for bindings, row in zip(ready, want, strict=True):
-            np.testing.assert_array_equal(bindings.output().frames[0], row)
-        np.testing.assert_array_equal(model.submit(frames).result(WAIT_S)["net/y"], want)
-        assert all(device.busy_s > 0 for device in vdevice.statistics().devices)
+    check_boards(nets, [kernel_device(release, f"board {index}") for index in range(2)])
+
+
+@pytest.mark.parametrize("machine", [{"allocation_mode": 1}, {"page_size": 16384}, {"segment_bytes": 4096}])
+def test_machines_that_cannot_map_a_user_s_memory_copy_it(nets, machine):
+    """Memory from the driver, pages of 16 KiB, and memory in single pages."""
+    check_boards(nets, [kernel_device(max(RELEASES), "board", **machine)])
 
 
 def test_without_a_scheduler_devices_take_turns(nets):
