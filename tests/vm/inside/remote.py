@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import builtins
 import pickle
+import time
 from dataclasses import replace
 
 from openhailo.driver.pcie_link import LinkOptions, PcieLink
@@ -15,6 +16,8 @@ from openhailo.twin.faults import Faults
 _STATUS = 0x06
 #: For a message that the chip sent before the server answered: QEMU delivers it before, or together with, the answer.
 _ON_ITS_WAY_S = 0.005
+#: A chip that works longer than this never stops.
+_PATIENCE_S = 5.0
 
 
 class Session:
@@ -166,9 +169,10 @@ class _Patient:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a message; False when none came and none will."""
+        deadline = time.monotonic() + _PATIENCE_S
         while not self._inner.irq.wait(timeout_s):
             self.config.read(_STATUS, 2)  # all writes before it have arrived when it is answered
-            if not self._rig.ask("busy"):
+            if not self._rig.ask("busy") or time.monotonic() > deadline:
                 return self._inner.irq.wait(_ON_ITS_WAY_S)
         return True
 
