@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from openhailo.burst import native
 from openhailo.burst._columns import column, length_of
 from openhailo.burst.core import (
     BATCH_CANDIDATES,
@@ -24,10 +25,13 @@ from openhailo.burst.core import (
 from openhailo.burst.network import Network
 from openhailo.burst.neurons import Neurons
 from openhailo.burst.plain import PlainCore
-from openhailo.errors import InputError
+from openhailo.errors import InputError, StateError
 
 MODES = ("npu", "embedded")
 """``npu``: what a FEAGI server executes (modes B and C); ``embedded``: the dense burst of small devices (mode A)."""
+
+BACKEND_VARIABLE = "OPENHAILO_BURST"
+"""Environment variable that names the core to use."""
 
 Inputs = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -41,7 +45,7 @@ class Engine:
         network: what to execute.
         mode: "npu" or "embedded" (feagi.md 1).
         threads: threads of the native core; results do not depend on it.
-        backend: "native", "numba" or "numpy"; None takes the fastest there is, or what OPENHAILO_BURST says.
+        backend: "native" or "numpy"; None takes the fastest there is, or what OPENHAILO_BURST says.
         owned: bool per neuron; the others are left to other engines of the same network (a partition). Their spikes
             come in by :meth:`set_fired`.
         batch_candidates: candidates from which the npu updates in batches.
@@ -73,21 +77,35 @@ class Engine:
         self.mode, self.threads = mode, threads
         self.backend, self._core = build_core(network, settings, mask, backend)
         self._initial = self._core.state()
+        self._begun = False
 
     def __len__(self) -> int:
         return len(self._neurons)
 
     def step(self, inputs: Inputs | None = None) -> BurstResult:
         """One burst. ``inputs``: ids (u32) and values (f32); zeros, NaN, infinities and unknown ids are skipped."""
-        return self._core.update(self._core.propagate(*self._filtered(inputs)))
+        return self.update(self.propagate(inputs))
 
     def propagate(self, inputs: Inputs | None = None) -> int:
         """First half of a burst; return the number of candidates. :meth:`update` must follow."""
-        return self._core.propagate(*self._filtered(inputs))
+        checked = self._filtered(inputs)
+        self._require_between_bursts("a burst")
+        candidates = self._core.propagate(*checked)
+        self._begun = True
+        return candidates
 
     def update(self, candidates: int) -> BurstResult:
         """Second half of a burst. ``candidates``: the number in the whole network, over all its parts."""
+        if not self._begun:
+            raise StateError(what="update", state="no burst has begun", hint="call propagate first")
+        if not 0 <= candidates < 2**63:
+            raise InputError(what="candidates", detail=f"{candidates} is no number of neurons")
+        self._begun = False
         return self._core.update(candidates)
+
+    def _require_between_bursts(self, what: str) -> None:
+        if self._begun:
+            raise StateError(what=what, state="a burst has begun", hint="call update first")
 
     def run(self, count: int, inputs: Sequence[Inputs | None] | None = None) -> RunResult:
         """``count`` bursts; ``inputs`` has one entry per burst, or fewer: the rest gets none.
@@ -98,6 +116,7 @@ class Engine:
         given = list(inputs or ())
         if count < 0 or len(given) > count:
             raise InputError(what="inputs", detail=f"{len(given)} for {count} bursts")
+        self._require_between_bursts("a run")
         parts = [self._filtered(entry) for entry in given]
         offsets = np.zeros(count + 1, np.int64)
         offsets[1 : len(parts) + 1] = [len(ids) for ids, _ in parts]
@@ -141,6 +160,7 @@ class Engine:
             burst=state.burst,
         )
         self._core.restore(checked)
+        self._begun = False
 
     def set_fired(self, fired: npt.ArrayLike, potentials: npt.ArrayLike) -> None:
         """Take these as what fired in the burst before, in the whole network; the next burst propagates them.
@@ -150,6 +170,7 @@ class Engine:
         Raises:
             InputError: ids that are none or not ascending, or arrays that do not fit.
         """
+        self._require_between_bursts("set_fired")
         self._core.set_fired(*self._checked_fired(fired, potentials))
 
     def _checked_fired(self, fired: npt.ArrayLike, potentials: npt.ArrayLike) -> tuple[Ids, npt.NDArray[Any]]:
@@ -161,6 +182,7 @@ class Engine:
     def reset(self) -> None:
         """Back to the uploaded state, before the first burst."""
         self._core.restore(self._initial)
+        self._begun = False
 
     def _filtered(self, inputs: Inputs | None) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Inputs that count (feagi.md 11: zero and non-finite potentials are skipped)."""
@@ -175,7 +197,7 @@ class Engine:
 
 def available_backends() -> tuple[str, ...]:
     """Names of the cores that can be used here, fastest first."""
-    return ("numpy",)
+    return ("native", "numpy") if native.load_module() is not None else ("numpy",)
 
 
 def build_core(
@@ -186,8 +208,9 @@ def build_core(
     Raises:
         InputError: a core that is unknown or not installed.
     """
-    present: tuple[str, ...] = available_backends()
-    name = backend or os.environ.get("OPENHAILO_BURST") or present[0]
+    present = available_backends()
+    name = backend or os.environ.get(BACKEND_VARIABLE) or present[0]
     if name not in present:
         raise InputError(what="backend", detail=f"{name!r} is not here; there is {', '.join(present)}")
-    return name, PlainCore(network, settings, owned)
+    core = native.NativeCore if name == "native" else PlainCore
+    return name, core(network, settings, owned)

@@ -1,0 +1,3 @@
+#define KERNEL kBaseline
+#define KERNEL_NAME "baseline"
+#include "kernel.inc"
