@@ -144,16 +144,17 @@ def core_counters(padded: Shape) -> tuple[int, int]:
 
 
 def program_limit(spec: ChipSpec = CHIP) -> int:
-    """Return the most configuration bytes that one context can load through one descriptor list."""
-    # One descriptor of the list stays free, and each piece starts a new one.
-    return min((spec.vdma.max_descriptors - 1) * spec.vdma.max_page_size, spec.program.max_payload_bytes)
+    """Return the most configuration bytes that one context can load: a full descriptor list per config channel."""
+    # One descriptor of a list stays free; the pages of config lists are no larger (context-switch.md 3).
+    per_channel = (spec.vdma.max_descriptors - 1) * spec.vdma.default_page_size
+    return min(spec.limits.max_config_channels * per_channel, spec.program.max_payload_bytes)
 
 
 def config_pieces(size_bytes: int, spec: ChipSpec = CHIP) -> tuple[int, ...]:
-    """Return the sizes of the config transfers that carry ``size_bytes``, each one fetch action's worth.
+    """Return the sizes of the config transfers that carry ``size_bytes``: a fetch action's worth, a channel each.
 
     Raises:
-        DoesNotFit: more than one descriptor list holds, even with the largest pages.
+        DoesNotFit: more than the descriptor lists of all config channels hold.
     """
     rules = spec.vdma
     _check("bytes of configuration", size_bytes, program_limit(spec))

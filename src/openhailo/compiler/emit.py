@@ -26,8 +26,16 @@ REQUIRED_EXTENSIONS: Final = (hm.ExtensionType.HAILO_NET_FLOW, hm.ExtensionType.
 CONFIG_CHANNEL: Final = 0
 
 
-def build_program(payload: bytes, streams: Sequence[Stream], spec: ChipSpec = CHIP) -> bytes:
+def build_program(
+    payload: bytes | memoryview,
+    streams: Sequence[Stream],
+    spec: ChipSpec = CHIP,
+    *,
+    kind: ProgramKind = ProgramKind.ONNX,
+) -> bytes:
     """Return the program image: header, one record per stream, ``payload`` (a serialized ONNX model), zeros.
+
+    ``kind`` says what else the payload is.
 
     Raises:
         DoesNotFit: more streams or payload than the image may have.
@@ -41,7 +49,7 @@ def build_program(payload: bytes, streams: Sequence[Stream], spec: ChipSpec = CH
             raise DoesNotFit(resource=resource, need=need, have=have)
     header = spec.program_header.pack(
         magic=rules.magic,
-        kind=ProgramKind.ONNX,
+        kind=kind,
         io_count=len(streams),
         payload_size=len(payload),
         payload_xxh3=xxhash.xxh3_64_intdigest(payload),
@@ -92,7 +100,8 @@ def build_hef(
     ``host_ops`` run behind the chip. Hailo-8L files carry the same core op once more under a cluster layout, as the
     vendor's runtime expects.
     """
-    metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=1)
+    largest = max(len(program), *(len(plan.program) for plan in contexts), 1)
+    metadata = hm.GroupMetadata(network_group_name=network, cfg_channels_count=len(config_pieces(largest)))
     core_op = hm.CoreOp(
         metadata=metadata,
         contexts=tuple(
@@ -161,11 +170,14 @@ def _group(
 
 
 def _load_program(program: bytes) -> tuple[hm.Operation, ...]:
-    """One operation per piece: CCW writes of one operation would be fetched as one (hef.md 14)."""
+    """One operation per piece: CCW writes of one operation would be fetched as one (hef.md 14).
+
+    Each piece fills a descriptor list, and a config channel has one, so each goes through a channel of its own.
+    """
     operations, offset = [], 0
     data = memoryview(program)
-    for size in config_pieces(len(program)):
-        write = hm.WriteCcw(data=data[offset : offset + size], cfg_channel_index=CONFIG_CHANNEL)
+    for number, size in enumerate(config_pieces(len(program))):
+        write = hm.WriteCcw(data=data[offset : offset + size], cfg_channel_index=CONFIG_CHANNEL + number)
         operations.append(hm.Operation(TriggerNone(), (write,)))
         offset += size
     return tuple(operations)

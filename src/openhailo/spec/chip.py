@@ -30,6 +30,7 @@ from .limits import Limits
 from .messages import APPLICATION_HEADER, FEATURE_FLAGS, FLAGS
 from .pci import CONFIG, AtrRules, InterruptRules, PciIdentity
 from .program import IO_RECORD, PROGRAM_HEADER, ProgramRules
+from .snn import SNN_AREA, SNN_BURST, SNN_CLASS, SNN_HEADER, SNN_REPLY, SNN_REQUEST, SnnRules
 from .status import STATUS_NAMES, Status
 from .streams import COMMUNICATION_PARAMS
 from .vdma import CHANNEL_HALF, DESCRIPTOR, DESCRIPTOR_CONTROL, VdmaRules
@@ -102,6 +103,13 @@ class ChipSpec:
     program: ProgramRules = field(default_factory=ProgramRules)
     program_header: Struct = PROGRAM_HEADER
     io_record: Struct = IO_RECORD
+    snn: SnnRules = field(default_factory=SnnRules)
+    snn_header: Struct = SNN_HEADER
+    snn_area: Struct = SNN_AREA
+    snn_class: Struct = SNN_CLASS
+    snn_request: Struct = SNN_REQUEST
+    snn_reply: Struct = SNN_REPLY
+    snn_burst: Struct = SNN_BURST
 
 
 CHIP = ChipSpec()

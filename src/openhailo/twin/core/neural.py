@@ -14,8 +14,9 @@ from openhailo.errors import BadProgram
 from .chain import ChainKernel
 from .kernel import Kernel
 from .onnx import OnnxKernel
-from .program import Program, parse_programs, starts_program
+from .program import Program, is_cut_off, parse_programs, starts_program
 from .reference import Reference
+from .snn import SnnKernel
 
 if TYPE_CHECKING:
     from openhailo.spec.chip import ChipSpec
@@ -27,14 +28,19 @@ PRELIMINARY = -1
 CCW_BYTES = 8
 
 #: Program kind -> what runs it.
-KERNELS: dict[str, Callable[[Program], Kernel]] = {"onnx": OnnxKernel}
+KERNELS: dict[str, Callable[[Program, ChipSpec], Kernel]] = {
+    "onnx": lambda program, _: OnnxKernel(program),
+    "snn": SnnKernel,
+}
+#: Kinds whose kernels have a state: it begins anew whenever the program is loaded, so they are not kept.
+STATEFUL = frozenset({"snn"})
 
 
-def _kernel_of(program: Program) -> Kernel:
+def _kernel_of(program: Program, spec: ChipSpec) -> Kernel:
     maker = KERNELS.get(program.kind)
     if maker is None:
         raise BadProgram(detail=f"programs of kind {program.kind} are not executed by this release")
-    return maker(program)
+    return maker(program, spec)
 
 
 @dataclass
@@ -110,12 +116,21 @@ class NeuralCore:
         }
 
     def image(self, context: int) -> bytes | None:
-        """Return the program image of ``context``; None when its configuration was compiled for silicon."""
+        """Return the program image of ``context``; None when its configuration was compiled for silicon.
+
+        What a config stream cannot carry, since a list of descriptors has an end, goes on in the next ones.
+        """
         stream = self._spec.program.config_stream
-        own = self._bytes(context, stream)
-        image = self._begun(own)
+        contexts: tuple[int, ...] = (context,)
+        image = self._begun(self._bytes(context, stream))
         if image is None and (first := self._begun(self._bytes(PRELIMINARY, stream))) is not None:
-            image = first + own
+            image, contexts = first + self._bytes(context, stream), (PRELIMINARY, context)
+        while image is not None and is_cut_off(self._spec, image):
+            stream += 1
+            more = b"".join(self._bytes(each, stream) for each in contexts)
+            if not more:
+                break
+            image += more
         return image
 
     def _begun(self, data: bytes) -> bytes | None:
@@ -134,8 +149,12 @@ class NeuralCore:
         key = xxhash.xxh3_64_intdigest(image)
         kernel = self._kernels.get(key)
         if kernel is None:
-            stages = [_kernel_of(program) for program in parse_programs(self._spec, image)]
-            kernel = self._kernels[key] = stages[0] if len(stages) == 1 else ChainKernel(stages)
+            programs = parse_programs(self._spec, image)
+            stages = [_kernel_of(program, self._spec) for program in programs]
+            kernel = stages[0] if len(stages) == 1 else ChainKernel(stages)
+            if any(program.kind in STATEFUL for program in programs):
+                return kernel
+            self._kernels[key] = kernel
             while len(self._kernels) > _KEPT_KERNELS:
                 self._kernels.popitem(last=False)
         self._kernels.move_to_end(key)

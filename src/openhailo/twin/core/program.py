@@ -84,6 +84,17 @@ def parse_programs(spec: ChipSpec, image: bytes | bytearray | memoryview) -> tup
     return tuple(programs)
 
 
+def is_cut_off(spec: ChipSpec, image: bytes) -> bool:
+    """Tell whether an image that begins as a program says that it goes on behind its last byte."""
+    if len(image) < spec.program_header.size:
+        return True
+    header = spec.program_header.unpack(image)
+    if header["io_count"] > spec.program.max_io or header["payload_size"] > spec.program.max_payload_bytes:
+        return False
+    records = int(header["io_count"]) * spec.io_record.size
+    return len(image) < spec.program_header.size + records + int(header["payload_size"])
+
+
 def _image_end(spec: ChipSpec, image: memoryview) -> int:
     """Return where an image says that it ends, its zeros included; all there is when that makes no sense."""
     if len(image) < spec.program_header.size:

@@ -1,0 +1,212 @@
+"""The ``snn`` program kind: a spiking network that lives in the core; a frame is one burst, or several.
+
+What the core cannot hold stays in the host's memory: the twin keeps those rows of synapses in this process, and counts
+how many of them the core would have fetched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openhailo.burst import BurstResult, Engine
+from openhailo.errors import BadProgram, InputError
+from openhailo.spec.snn import SnnCommand, SnnEncoding, SnnStatus
+
+from .kernel import StreamPort
+from .program import Program
+from .snn_payload import parse_network
+
+if TYPE_CHECKING:
+    from openhailo.spec.chip import ChipSpec
+
+Bytes = npt.NDArray[np.uint8]
+#: A frame of requests or answers may have so many bytes; larger ones only cost time.
+MAX_FRAME_BYTES = 16 << 20
+
+
+class SnnKernel:
+    """Runs an ``snn`` program. Its state begins with the program and ends with it; kernels are not shared."""
+
+    is_stable = True
+
+    def __init__(self, program: Program, spec: ChipSpec) -> None:
+        """Load the network. Raises `BadProgram`, naming what does not add up."""
+        self._spec = spec
+        source = next((record for record in program.io if record.is_input), None)
+        target = next((record for record in program.io if not record.is_input), None)
+        if len(program.io) != 2 or source is None or target is None:
+            raise BadProgram(detail="an snn program has one input and one output")
+        self._check_frames(source.transfer_bytes, target.transfer_bytes)
+        network, self._mode, self._resident = parse_network(program.payload, spec)
+        self._neurons = len(network.neurons)
+        try:
+            self._engine = Engine(network, mode=self._mode)
+        except InputError as error:
+            raise BadProgram(detail=str(error)) from error
+        self.inputs: tuple[StreamPort, ...] = (StreamPort(source.stream_index, source.transfer_bytes),)
+        self.outputs: tuple[StreamPort, ...] = (StreamPort(target.stream_index, target.transfer_bytes),)
+        self.max_batch = 1
+        self._in, self._out = np.zeros(source.transfer_bytes, np.uint8), np.zeros(target.transfer_bytes, np.uint8)
+        self._bitmap_bytes = -(-self._neurons // 64) * 8
+        self._state: npt.NDArray[np.uint8] | None = None
+        self._staged: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]] = []
+        self._staged_count = 0
+        self._burst = 0
+
+    def _check_frames(self, request_bytes: int, reply_bytes: int) -> None:
+        least_in, least_out = self._spec.snn_request.size, self._spec.snn_reply.size
+        if not least_in <= request_bytes <= MAX_FRAME_BYTES or not least_out <= reply_bytes <= MAX_FRAME_BYTES:
+            raise BadProgram(detail=f"frames of {request_bytes} and {reply_bytes} bytes for a spiking network")
+        if request_bytes % 8 or reply_bytes % 8:
+            raise BadProgram(detail="frames of a spiking network are multiples of 8 bytes")
+
+    def input_view(self, port: int, frames: int) -> memoryview:
+        """Writable bytes of the request."""
+        return self._in[: frames * len(self._in)].data
+
+    def output_view(self, port: int, frames: int) -> memoryview:
+        """Bytes of the answer."""
+        return self._out[: frames * len(self._out)].data
+
+    def compute(self, frames: int) -> None:
+        """Do what the request in the input view asks for; a request that makes no sense changes nothing."""
+        raw = self._spec.snn_request.unpack(self._in.data)
+        status, bursts, size, fired = self._execute(raw)
+        head = self._spec.snn_reply.pack(
+            status=status,
+            command=raw["command"],
+            burst=self._burst,
+            bursts=bursts,
+            size=size,
+            fired=fired,
+            resident_rows=self._resident,
+        )
+        self._out[: len(head)] = np.frombuffer(head, np.uint8)
+
+    def _execute(self, raw: dict[str, Any]) -> tuple[SnnStatus, int, int, int]:
+        """Return the status, the bursts that ran, the bytes of data and the neurons that fired."""
+        if any(raw["reserved"]):
+            return SnnStatus.BAD_COMMAND, 0, 0, 0
+        command = raw["command"]
+        if command in (SnnCommand.RUN, SnnCommand.STAGE):
+            return self._take(raw)
+        if command == SnnCommand.READ:
+            return self._read(raw["offset"], raw["size"])
+        if command == SnnCommand.RESET:
+            self._engine.reset()
+            self._staged, self._staged_count, self._burst = [], 0, 0
+            return SnnStatus.DONE, 0, 0, 0
+        return SnnStatus.BAD_COMMAND, 0, 0, 0
+
+    # --- bursts -----------------------------------------------------------------------------------------------------
+
+    def _take(self, raw: dict[str, Any]) -> tuple[SnnStatus, int, int, int]:
+        bursts, sets, count = raw["bursts"], raw["sets"], raw["count"]
+        is_run = raw["command"] == SnnCommand.RUN
+        at = self._spec.snn_request.size
+        if not self._fits(bursts, sets, count, is_run=is_run):
+            return SnnStatus.BAD_SIZE, 0, 0, 0
+        lengths = self._in[at : at + 4 * sets].view("<u4")
+        ids = self._in[at + 4 * sets : at + 4 * (sets + count)].view("<u4")
+        values = self._in[at + 4 * (sets + count) : at + 4 * sets + 8 * count].view("<f4")
+        if int(lengths.sum(dtype=np.uint64)) != count:
+            return SnnStatus.BAD_SIZE, 0, 0, 0
+        if count and int(ids.max()) >= self._neurons:
+            return SnnStatus.BAD_NEURON, 0, 0, 0
+        if not np.isfinite(values).all():
+            return SnnStatus.BAD_VALUE, 0, 0, 0
+        if not is_run:
+            if count:
+                self._staged.append((ids.copy(), values.copy()))
+                self._staged_count += count
+            return SnnStatus.DONE, 0, 0, 0
+        return self._run(bursts, self._inputs(lengths, ids, values))
+
+    def _fits(self, bursts: int, sets: int, count: int, *, is_run: bool) -> bool:
+        """Tell whether a request is within its frame, its answer within the other, and what is kept within reason."""
+        if self._spec.snn_request.size + 4 * sets + 8 * count > len(self._in):
+            return False
+        if not is_run:
+            return sets == 1 and bursts == 0 and self._staged_count + count <= 4 * self._neurons + 1024
+        room = len(self._out) - self._spec.snn_reply.size
+        return bursts >= 1 and sets <= bursts and bursts * (self._spec.snn_burst.size + self._bitmap_bytes) <= room
+
+    def _inputs(
+        self, lengths: npt.NDArray[np.uint32], ids: npt.NDArray[np.uint32], values: npt.NDArray[np.float32]
+    ) -> list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]] | None]:
+        """Return the inputs of each burst; what was staged comes in front of the first."""
+        if len(lengths) == 1 and not self._staged:
+            return [(ids, values)]
+        given: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]] | None] = []
+        at = 0
+        for length in lengths.tolist():
+            given.append((ids[at : at + length], values[at : at + length]))
+            at += length
+        if self._staged:
+            parts = [*self._staged, *(part for part in given[:1] if part is not None)]
+            first = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+            given[:1] = [first]
+            self._staged, self._staged_count = [], 0
+        return given
+
+    def _run(
+        self, bursts: int, inputs: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]] | None]
+    ) -> tuple[SnnStatus, int, int, int]:
+        at = self._spec.snn_reply.size
+        self._state = None
+        if bursts == 1:
+            result = self._engine.step(inputs[0] if inputs else None)
+            self._burst = result.burst
+            end = self._write(at, result.burst, result.fired, result.candidates, result)
+            return SnnStatus.DONE, 1, end - at, len(result.fired)
+        run = self._engine.run(bursts, inputs)
+        end = at
+        for index, candidates in enumerate(run.candidates.tolist()):
+            end = self._write(end, run.first_burst + index, run[index], candidates, None)
+        self._burst += bursts
+        return SnnStatus.DONE, bursts, end - at, len(run.fired)
+
+    def _write(
+        self, at: int, burst: int, fired: npt.NDArray[np.uint32], candidates: int, result: BurstResult | None
+    ) -> int:
+        """Write one burst at ``at``; return where the next one begins."""
+        count, body = len(fired), at + self._spec.snn_burst.size
+        as_ids = 4 * count <= self._bitmap_bytes
+        # Sources ascend, so those whose rows are in host memory are the last ones.
+        streamed = count - int(np.searchsorted(fired, self._resident)) if self._resident < self._neurons else 0
+        head = self._spec.snn_burst.compiled.pack(
+            burst,
+            count,
+            SnnEncoding.IDS if as_ids else SnnEncoding.BITMAP,
+            candidates,
+            streamed,
+            0 if result is None else result.refractory,
+            0 if result is None else min(result.synaptic_injections, 0xFFFFFFFF),
+        )
+        self._out[at:body] = np.frombuffer(head, np.uint8)
+        if as_ids:
+            self._out[body : body + 4 * count].view("<u4")[:] = fired
+            return body + -(-count // 2) * 8
+        bits = np.zeros(self._bitmap_bytes * 8, np.uint8)
+        bits[fired] = 1
+        self._out[body : body + self._bitmap_bytes] = np.packbits(bits, bitorder="little")
+        return body + self._bitmap_bytes
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def _read(self, offset: int, size: int) -> tuple[SnnStatus, int, int, int]:
+        at = self._spec.snn_reply.size
+        if self._state is None:
+            state = self._engine.state
+            parts = (state.potential, state.refractory_countdown, state.consecutive_count)
+            self._state = np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts])
+        piece = self._state[offset : offset + size]
+        if size > len(self._out) - at or len(piece) != size:
+            return SnnStatus.BAD_SIZE, 0, 0, 0
+        self._out[at : at + size] = piece
+        if offset + size == len(self._state):
+            self._state = None
+        return SnnStatus.DONE, 0, size, 0
