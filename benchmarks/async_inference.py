@@ -20,7 +20,7 @@ from openhailo.runtime.bindings import Bindings
 from openhailo.runtime.infer_model import ConfiguredInferModel
 from openhailo.twin.core import make_session_options
 
-DETECTOR_FRAMES, TINY_FRAMES = 6, 64
+DETECTOR_FRAMES, TINY_FRAMES = 16, 64
 LATENCY_RUNS, SWITCHES, SHARED_FRAMES = 2000, 200, 6000
 
 
