@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -102,3 +103,39 @@ def test_the_parent_serves_no_more(network):
     network._configured_network.server.start = lambda: None
     with pytest.raises(RuntimeError, match=r"HailoCommunicationClosedException.*parent process is gone"):
         in_child(lambda: network.wait_for_activation(10))
+
+
+def test_a_parent_that_dies_is_seen(models):
+    """The parent of a child is killed while the child waits for a frame; a sibling lives on."""
+
+    def parent():
+        vdevice = VDevice()
+        network = vdevice.configure(HEF(models.first))[0]
+        outs = OutputVStreamParams.make(network)
+        own = os.getpid()
+        network.activate().__enter__()
+        for role in ("sibling", "reader"):
+            if not os.fork():
+                if role == "sibling":
+                    os.read(wait_reader, 1)
+                    os._exit(0)
+                with OutputVStreams(network, outs) as outputs:
+                    os.kill(own, signal.SIGKILL)
+                    try:
+                        outputs.get("first/edges").recv()
+                    except api.HailoCommunicationClosedException as error:
+                        os.write(told_writer, error.__notes__[0].encode())
+                os._exit(0)
+        os.wait()
+
+    wait_reader, wait_writer = os.pipe()
+    told_reader, told_writer = os.pipe()
+    child = os.fork()
+    if not child:
+        parent()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(told_reader, 100) == b"the parent process is gone"
+    os.write(wait_writer, b"x")
+    for descriptor in (wait_reader, wait_writer, told_reader, told_writer):
+        os.close(descriptor)

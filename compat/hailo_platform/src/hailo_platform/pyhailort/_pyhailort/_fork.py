@@ -2,19 +2,19 @@
 
 Official examples configure a network, fork a sender and a receiver, and activate in the parent. A child cannot use the
 parent's device, so its streams call the parent: one connection, and one thread there, per group of streams. The socket
-lies in a directory that only the user can enter, and a random key opens it.
+lies in a directory that only the user can enter.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
+import socket
 import tempfile
 import threading
 import weakref
 from contextlib import suppress
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,16 @@ class Server:
         """Serve ``owner``, a configured network group."""
         self._owner = weakref.ref(owner)
         self._lock = threading.Lock()
-        self._key = secrets.token_bytes(32)
         self._folder = ""
-        self._listener: Listener | None = None
+        self._listener: socket.socket | None = None
+        self._connections: set[Connection] = set()
         self._pid = os.getpid()
 
     # --- in the parent ----------------------------------------------------------------------------------------------
+
+    @property
+    def _path(self) -> str:
+        return str(Path(self._folder, "streams"))
 
     def start(self) -> None:
         """Listen. Idempotent."""
@@ -49,29 +53,40 @@ class Server:
             if self._listener is not None or os.getpid() != self._pid:
                 return
             self._folder = tempfile.mkdtemp(prefix="hailo-fork-")
-            self._listener = Listener(str(Path(self._folder, "streams")), "AF_UNIX", authkey=self._key)
-            listener = self._listener
+            listener = self._listener = socket.socket(socket.AF_UNIX)
+            listener.bind(self._path)
+            listener.listen()
         threading.Thread(target=self._accept, args=(listener,), name="hailo fork", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
         with self._lock:
             listener, self._listener = self._listener, None
-        if listener is not None and os.getpid() == self._pid:
-            # Connecting wakes the thread that accepts, which a close would not.
-            with suppress(OSError, EOFError):
-                Client(str(Path(self._folder, "streams")), "AF_UNIX", authkey=self._key).close()
-            listener.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if listener is None or os.getpid() != self._pid:
+            return
+        # Connecting wakes the thread that accepts, which a close would not.
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(self._path)
+        listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _accept(self, listener: Listener) -> None:
+    def forget_in_child(self) -> None:
+        """Close what a child inherited, so that it sees when the parent is gone."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        connections, self._connections = self._connections, set()
+        for connection in connections:
+            connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
         while self._listener is listener:
             try:
-                connection = listener.accept()
-            except Exception:  # a client with a wrong key, or the listener is closed
-                if self._listener is not listener:
-                    return
-                continue
+                accepted, _ = listener.accept()
+            except OSError:  # it was closed
+                return
+            connection = Connection(accepted.detach())
+            self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), name="hailo fork", daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
@@ -84,6 +99,7 @@ class Server:
                 except Exception as error:
                     status = as_status(error)
                     connection.send((status.args[0], "; ".join(getattr(status, "__notes__", ()))))
+        self._connections.discard(connection)
         for opened in streams:
             opened.__exit__()
 
@@ -115,10 +131,14 @@ class Server:
         """Return a connection to the parent. Status 62 when it is gone."""
         if not self._folder:
             fail("COMMUNICATION_CLOSED", "the parent did not serve this child; fork with os.fork or multiprocessing")
+        own = socket.socket(socket.AF_UNIX)
         try:
-            return Link(Client(str(Path(self._folder, "streams")), "AF_UNIX", authkey=self._key))
-        except (OSError, EOFError) as error:
+            own.connect(self._path)
+        except OSError as error:
+            own.close()
             message = f"the parent process is gone: {error}"
+        else:
+            return Link(Connection(own.detach()))
         return fail("COMMUNICATION_CLOSED", message)
 
     def open_in_child(self, params: Any, *, is_output: bool) -> ChildVStreams:
@@ -226,4 +246,9 @@ def _before_fork() -> None:
         server.start()
 
 
-os.register_at_fork(before=_before_fork)
+def _in_child() -> None:
+    for server in list(_servers):
+        server.forget_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)
