@@ -46,7 +46,7 @@ def frames_by_byte(rig: Rig) -> None:
     network.output.hand_over(8)
     for number in range(5):
         network.input.send(frame(number))
-    host.settle()
+    network.output.reach(5)
     for number in range(5):
         expect(f"frame {number}", network.output.take(number), answer_to(frame(number)))
 
@@ -88,7 +88,8 @@ def several_streams(rig: Rig) -> None:
     host.settle()
     expect("nothing yet", outputs[0].processed, 0)
     inputs[1].send(second)
-    host.settle()
+    for ring in outputs:
+        ring.reach(1)
     expect("output 3", outputs[0].take(0), second[:4] + first[:4])
     expect("output 4", outputs[1].take(0), first[:3:-1] + second[:3:-1])
 
@@ -145,7 +146,7 @@ class TwoContexts:
         self.output.hand_over(len(numbers))
         for number in numbers:
             self.input.send(frame(number))
-        self.host.settle()
+        self.output.reach(self.output.next)
         for place, number in enumerate(numbers):
             # First the 64 bytes are turned round, then the first 16 of them.
             expect(f"frame {number}", self.output.take(start + place), frame(number)[48:64])

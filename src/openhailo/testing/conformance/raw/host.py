@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 from openhailo.bus.protocols import DmaBuffer, PciFunction
@@ -35,6 +36,10 @@ class Room(Protocol):
         ...
 
 
+#: How many times in a row nothing comes before a device is taken to have stopped: it may be busy loading a program.
+PATIENCE = 20
+
+
 class MessageHost(ABC):
     """What hosts that know only bytes have in common: messages, memory, rings."""
 
@@ -47,8 +52,11 @@ class MessageHost(ABC):
         """Wait for a notification and take it."""
 
     @abstractmethod
-    def settle(self, seconds: float = 0.3) -> None:
-        """Let the device work until nothing comes for ``seconds``."""
+    def settle(self, seconds: float = 0.3, until: Callable[[], bool] | None = None) -> None:
+        """Let the device work until nothing comes for ``seconds``; with ``until``, until that holds.
+
+        What never holds is given up after nothing came for so long `PATIENCE` times in a row.
+        """
 
     @abstractmethod
     def rest(self, seconds: float) -> None:
@@ -96,6 +104,13 @@ class MessageHost(ABC):
         return self.demand(cpu, message(opcode, *parameters))
 
 
+def settle(wait: Callable[[], bool], until: Callable[[], bool] | None) -> None:
+    """Call ``wait``, which tells whether something came, until nothing does, or until ``until`` holds."""
+    idle = 0
+    while idle < (PATIENCE if until else 1) and not (until and until()):
+        idle = 0 if wait() else idle + 1
+
+
 class RawHost(MessageHost):
     """Drives one bare PCI function."""
 
@@ -122,10 +137,9 @@ class RawHost(MessageHost):
             if not self.function.irq.wait(timeout_s):
                 return False
 
-    def settle(self, seconds: float = 0.3) -> None:
+    def settle(self, seconds: float = 0.3, until: Callable[[], bool] | None = None) -> None:
         """Let the device work; messages are swallowed, status bits stay."""
-        while self.function.irq.wait(seconds):
-            pass
+        settle(lambda: self.function.irq.wait(seconds), until)
 
     def rest(self, seconds: float) -> None:
         """Let the device work until a message comes, at most ``seconds``."""

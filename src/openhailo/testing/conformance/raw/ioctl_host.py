@@ -17,7 +17,7 @@ from collections.abc import Callable
 from openhailo.bus.protocols import DeviceFile
 from openhailo.testing.check import expect, expect_true
 
-from .host import MessageHost
+from .host import MessageHost, settle
 from .node import Memory, Node
 
 #: A channel that is never enabled: waiting for it as well makes a wait return at once (driver.md 8.1 row 5).
@@ -101,10 +101,9 @@ class IoctlHost(MessageHost):
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float = 0.3) -> None:
+    def settle(self, seconds: float = 0.3, until: Callable[[], bool] | None = None) -> None:
         """Let the device work until nothing comes any more; completed transfers are taken off the driver's rings."""
-        while self._wait(self._poll, seconds):
-            pass
+        settle(lambda: self._wait(self._poll, seconds), until)
 
     def rest(self, seconds: float) -> None:
         """Let the device work for ``seconds``."""

@@ -120,6 +120,10 @@ class Ring:
         at = slot % self.count * self.page
         return bytes(self.memory.view[at : at + (size_bytes or self.frame_bytes)])
 
+    def reach(self, descriptors: int) -> None:
+        """Let the device work until it has processed so many descriptors since the activation, or comes to rest."""
+        self.host.settle(until=lambda: not (self.processed - descriptors) % self.count)
+
     @property
     def processed(self) -> int:
         """Num processed as the register shows it."""
