@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e vm api-coverage bench docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ fuzz-long: $(VENV)/.ready ## the same, a million inputs and more
 e2e: $(VENV)/.ready ## real models, bit for bit against ONNX Runtime
 	$(PYTEST) -q tests/e2e
 
+stress: $(VENV)/.ready ## 100,000 frames of three processes, some of them killed, through one broker on two devices
+	$(BIN)/python -m tests.stress --frames 100000 --report $(REPORT)/stress.json
+
 vm: $(VENV)/.ready ## our driver in a Linux guest against virtual chips on a real PCI bus (QEMU out of Debian packages)
 	$(BIN)/python -m tests.vm --report $(REPORT)/vm.json $(VM_FLAGS)
 
@@ -67,6 +70,7 @@ ci: ## what continuous integration runs
 	$(MAKE) lint type
 	$(MAKE) wire mutants fuzz
 	$(MAKE) conformance-table TABLE_FLAGS=--check
+	$(MAKE) stress
 	$(MAKE) vm VM_FLAGS=--required
 	$(MAKE) api-coverage API_FLAGS=--check
 	$(MAKE) docs demo bench

@@ -18,6 +18,7 @@ from . import (
     actions,
     benchmark,
     bind,
+    broker,
     compile,
     demo,
     devices,
@@ -60,6 +61,7 @@ for module in (
     trace,
     setup,
     bind,
+    broker,
 ):
     app.command(name=module.NAME, help=module.__doc__)(module.command)
 app.add_typer(twin.app, name="twin")

@@ -151,6 +151,20 @@ class Connection:
         """Send a request whose reply says nothing. Raises what `ask` does."""
         self.ask(kind, request, Nothing)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the broker let go of us, as far as can be known without asking it."""
+        if self.is_lost or not self._lock.acquire(blocking=False):
+            return self.is_lost
+        try:
+            # Nothing was asked, so there is nothing to be read but the end.
+            self.is_lost = bool(wire.wait_readable([self._socket.fileno()], 0.0))
+        except (OSError, ValueError):
+            self.is_lost = True
+        finally:
+            self._lock.release()
+        return self.is_lost
+
     def close(self) -> None:
         """Let go; the broker frees all that this client held. Idempotent."""
         self.is_lost = True

@@ -109,7 +109,7 @@ class SharedDevice(Device):
     def is_lost(self) -> bool:
         """Whether the broker went away."""
         current = self._broker.current
-        return current is None or current.is_lost
+        return current is None or current.has_ended
 
     def require_owner(self, what: str) -> None:
         """Raise `StateError` in a forked child."""

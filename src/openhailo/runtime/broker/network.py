@@ -149,7 +149,7 @@ class SharedNetwork(Network):
     @property
     def is_attached(self) -> bool:
         """Whether the broker of now has it, and nothing went wrong since."""
-        return self._connection is self._shared.connection and not self.broken
+        return self._connection is self._shared.current and not (self._shared.is_lost or self.broken)
 
     def leave(self) -> None:
         """Cancel frames that are under way."""

@@ -20,6 +20,8 @@ from openhailo.runtime.vdevice import VirtualDevice
 _log = logging.getLogger(__name__)
 _BACKLOG = 64
 _END_TIMEOUT_S = 30.0
+#: Whoever had us started takes so long at most to connect.
+_FIRST_CLIENT_S = 10.0
 
 
 def claim(path: Path) -> Lock:
@@ -51,7 +53,7 @@ class BrokerServer:
         """
         self.vdevice, self.path, self.limits = vdevice, check_path(path), limits or Limits()
         self.models = Models(vdevice, self.limits)
-        self._group = group
+        self._group, self._had_clients = group, False
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
         self._life = life or claim(path)
@@ -81,6 +83,8 @@ class BrokerServer:
         with self._lock:
             if idle_timeout_s is None or self._sessions:
                 return None
+        if not self._had_clients:
+            idle_timeout_s = max(idle_timeout_s, _FIRST_CLIENT_S)
         return idle_timeout_s - (time.monotonic() - since)
 
     def _has_devices(self) -> bool:
@@ -105,6 +109,7 @@ class BrokerServer:
                 return
             session = Session(self, sock, pid, self._forget)
             self._sessions.add(session)
+        self._had_clients = True
         session.start()
 
     def _may_enter(self, uid: int) -> bool:

@@ -36,6 +36,11 @@ class SharedVirtualDevice(VirtualDevice):
         devices = [SharedDevice(broker, index, compile_model=compile_model) for index in range(len(broker.names))]
         super().__init__(devices, options, dispatcher=SharedDispatcher(devices[0]))
 
+    @property
+    def broker_pid(self) -> int:
+        """Process id of the broker, which is started again if it was lost."""
+        return self._broker.connection.welcome.pid
+
     def _load(
         self, content: bytes | Hef, group: str | None, batch_size: int, options: Mapping[str, Any]
     ) -> list[Network]:
