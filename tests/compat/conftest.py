@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import openhailo
 from hailo_platform.pyhailort import _pyhailort as bound
 from openhailo.compiler import compile_model
 from openhailo.compiler.host_ops.request import Nms
@@ -81,3 +85,16 @@ def expect_status(number):
     with pytest.raises(bound.HailoRTStatusException) as caught:
         yield caught
     assert caught.value.args == (str(number),)
+
+
+@pytest.fixture
+def broker(monkeypatch, tmp_path_factory):
+    """A folder for the broker's socket; whatever broker was started there is ended."""
+    folder = tmp_path_factory.mktemp("run")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the broker outlives its starter on purpose
+        with openhailo.open_virtual_device(["twin:"], multi_process_service=True) as vdevice:
+            pid = vdevice.broker_pid
+        os.kill(pid, signal.SIGTERM)

@@ -28,19 +28,27 @@ def hefs(tmp_path_factory):
     return folder
 
 
-def run(script, *arguments, cwd):
+def start(script, *arguments, cwd, options=("-W", "error"), **environment):
     command = [sys.executable, "-m", "openhailo.cli.main", "exec", "--device", "twin:", "--", sys.executable]
-    done = subprocess.run(
-        [*command, "-W", "error", str(EXAMPLES / script), *map(str, arguments)],
-        capture_output=True,
+    return subprocess.Popen(
+        [*command, *options, str(EXAMPLES / script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        check=False,
-        env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")},
+        env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), **environment},
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+
+
+def finish(process):
+    said, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return said
+
+
+def run(script, *arguments, cwd):
+    return finish(start(script, *arguments, cwd=cwd))
 
 
 def test_sync_vstreams(hefs, tmp_path):
@@ -69,3 +77,17 @@ def test_detection_nms(hefs, tmp_path):
     x, y = (int(number) for number in line.partition("at (")[2].partition(")")[0].split(","))
     assert 150 < x < 210 and 30 < y < 90
     assert (tmp_path / "found.png").stat().st_size > 100_000
+
+
+def test_shared_chip(hefs, tmp_path, broker):
+    """Three processes, two models, one chip: everybody gets the results of his own frames."""
+    work = [("vertical", 100), ("vertical", 200), ("horizontal", 250)]
+    processes = [
+        start("shared_chip.py", hefs / f"{name}.hef", 40, value, cwd=tmp_path, options=()) for name, value in work
+    ]
+    strengths = []
+    for process, (name, value) in zip(processes, work, strict=True):
+        said = finish(process)
+        assert said.startswith(f"{name}: 40 frames of {value}, strongest edge ")
+        strengths.append(float(said.split()[-1]))
+    assert abs(strengths[1] / strengths[0] - 2) < 0.05

@@ -66,6 +66,7 @@ def test_status_messages():
 
 ERRORS = [
     (oh.DeviceNotFound(name="x"), 2),
+    (oh.BrokerLost(name="x", detail="y"), 77),
     (oh.AccessDenied(name="x", hint="y"), 36),
     (oh.DeviceBusy(name="x", detail="y"), 73),
     (oh.DeviceLost(name="x", detail="y"), 36),

@@ -327,3 +327,28 @@ def test_a_file_of_several_groups(models, tmp_path):
             configured.wait_for_async_ready()
         (only,) = vdevice.configure(hef, {"first": params["first"]})
         assert only.name == "first"
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_chip_that_is_shared_with_other_processes(models, broker):
+    with VDevice(scheduled()) as own:
+        expected = infer(own.configure(HEF(models.first))[0], models.pictures(4))
+    shared = scheduled(multi_process_service=True, group_id="SHARED")
+    with VDevice(shared) as one, VDevice(scheduled(multi_process_service=True)) as other:
+        assert one.get_physical_devices_ids() == ["ffff:01:00.0"]
+        assert one.get_physical_devices()[0].control.identify().device_architecture == 1
+        found = infer(one.configure(HEF(models.first))[0], models.pictures(4))
+        for name, frames in expected.items():
+            np.testing.assert_array_equal(found[name], frames)
+        model = other.create_infer_model(models.first)
+        model.input().set_format_type(FormatType.FLOAT32)
+        for output in model.outputs:
+            output.set_format_type(FormatType.FLOAT32)
+        with model.configure() as configured:
+            buffers = {output.name: np.empty(output.shape, np.float32) for output in model.outputs}
+            bindings = configured.create_bindings({"first/picture": models.pictures(1)}, buffers)
+            configured.run_async([bindings]).wait(10_000)
+            np.testing.assert_array_equal(bindings.output("edges").get_buffer(), expected["first/edges"][0])
+    with pytest.raises(HailoRTException, match="2"):
+        VDevice(scheduled(multi_process_service=True, device_ids=["0000:55:00.0"]))

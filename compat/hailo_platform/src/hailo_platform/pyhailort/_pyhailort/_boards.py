@@ -30,7 +30,7 @@ class Board:
     def __init__(self, board_id: str, device: openhailo.Device) -> None:
         self.id, self.device = board_id, device
         self.users = 0
-        self.exclusive = False
+        self.exclusive = self.is_lent = False
         self.lock = threading.RLock()
         self.pid = os.getpid()
 
@@ -53,6 +53,11 @@ def known_names() -> list[str]:
 def scan() -> list[str]:
     """Return the ids of the devices there are."""
     return list(_by_id())
+
+
+def name_of(device_id: str) -> str:
+    """Return openhailo's name of a board."""
+    return _by_id()[resolve(device_id)]
 
 
 def _by_id() -> dict[str, str]:
@@ -118,6 +123,15 @@ def take(device_id: str, *, exclusive: bool = False) -> Board:
         return board
 
 
+def lend(device_id: str, device: openhailo.Device) -> Board:
+    """Let ``device``, which a broker has, stand for a board as long as nobody has it himself."""
+    with _lock:
+        board = Board(device_id, device)
+        board.users, board.is_lent = 1, True
+        _boards.setdefault(device_id, board)
+        return board
+
+
 def is_taken(device_id: str) -> bool:
     """Whether a `VDevice` of this process has the device."""
     board = _boards.get(device_id)
@@ -133,6 +147,8 @@ def give_back(board: Board, *, exclusive: bool = False) -> None:
             return
         if _boards.get(board.id) is board:
             del _boards[board.id]
+        if board.is_lent:
+            return
         with suppress(OpenHailoError):
             board.device.close()
 
@@ -144,4 +160,5 @@ def close_all() -> None:
         _boards.clear()
     for board in boards:
         with suppress(OpenHailoError):
-            board.device.close()
+            if not board.is_lent:
+                board.device.close()

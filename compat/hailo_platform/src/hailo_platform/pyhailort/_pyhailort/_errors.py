@@ -52,6 +52,7 @@ def fail(status: str, detail: str = "") -> NoReturn:
 #: pyhailort-api.md 7; where the original has no such failure the nearest status is a GUESS.
 _STATUS_OF: tuple[tuple[type[BaseException], str], ...] = (
     (oh.DeviceNotFound, "INVALID_ARGUMENT"),
+    (oh.BrokerLost, "RPC_FAILED"),
     (oh.AccessDenied, "DRIVER_OPERATION_FAILED"),
     (oh.DeviceBusy, "DEVICE_IN_USE"),
     (oh.DmaMapError, "OUT_OF_HOST_MEMORY"),

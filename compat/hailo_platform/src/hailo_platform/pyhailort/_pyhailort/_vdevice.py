@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import openhailo
 from openhailo import hef as oh_hef
 from openhailo.errors import DeviceBusy, OpenHailoError, UnsupportedHef
 from openhailo.runtime.vdevice import VirtualDevice, VirtualDeviceOptions
@@ -30,10 +31,9 @@ REFERENCE_VARIABLE = "OPENHAILO_REFERENCE"
 class _Shared:
     """Boards that are used as one device, by every `VDevice` of a group in this process."""
 
-    def __init__(self, boards: list[_boards.Board], wanted: tuple[Any, ...], *, scheduler: bool) -> None:
+    def __init__(self, boards: list[_boards.Board], wanted: tuple[Any, ...], device: VirtualDevice) -> None:
         self.boards, self.wanted, self.users = boards, wanted, 1
-        options = VirtualDeviceOptions(scheduler=scheduler)
-        self.device = VirtualDevice([board.device for board in boards], options, owns_devices=False)
+        self.device = device
         ids, kinds = [board.id for board in boards], [board.device.identify().architecture for board in boards]
         self._monitor = _monitor.begin(self.device, ids, kinds)
 
@@ -174,7 +174,8 @@ class VDevice(Translating):
 def _share(params: VDeviceParams) -> _Shared:
     """Return the boards that ``params`` ask for: those of the group, if it has some."""
     _check(params)
-    wanted = (tuple(map(_boards.resolve, params.device_ids)), params.device_count, params.scheduling_algorithm)
+    ids = tuple(map(_boards.resolve, params.device_ids))
+    wanted = (ids, params.device_count, params.scheduling_algorithm, params.multi_process_service)
     key = (os.getpid(), params.group_id)
     with _lock:
         shared = _groups.get(key) if params.group_id != UNIQUE_GROUP else None
@@ -185,7 +186,8 @@ def _share(params: VDeviceParams) -> _Shared:
                 )
             shared.users += 1
             return shared
-        shared = _Shared(_take(params), wanted, scheduler=bool(params.scheduling_algorithm))
+        boards, device = _of_broker(params) if params.multi_process_service else _own(params)
+        shared = _Shared(boards, wanted, device)
         if params.group_id != UNIQUE_GROUP:
             _groups[key] = shared
         return shared
@@ -199,6 +201,21 @@ def _check(params: VDeviceParams) -> None:
     if params.multi_process_service and not params.scheduling_algorithm:
         hint = "params.scheduling_algorithm = HailoSchedulingAlgorithm.ROUND_ROBIN"
         fail("INVALID_ARGUMENT", f"sharing with other processes needs a scheduler: {hint}")
+
+
+def _own(params: VDeviceParams) -> tuple[list[_boards.Board], VirtualDevice]:
+    boards = _take(params)
+    options = VirtualDeviceOptions(scheduler=bool(params.scheduling_algorithm))
+    return boards, VirtualDevice([board.device for board in boards], options, owns_devices=False)
+
+
+def _of_broker(params: VDeviceParams) -> tuple[list[_boards.Board], VirtualDevice]:
+    """Use boards together with other processes: a broker has them, which is started when there is none."""
+    ids = [_boards.resolve(each) for each in params.device_ids] or _boards.scan()[: params.device_count]
+    if len(ids) < params.device_count:
+        fail("OUT_OF_PHYSICAL_DEVICES", f"{params.device_count} wanted; the scan finds {', '.join(ids) or 'none'}")
+    device = openhailo.open_virtual_device([_boards.name_of(each) for each in ids], multi_process_service=True)
+    return [_boards.lend(each, one) for each, one in zip(ids, device.devices, strict=True)], device
 
 
 def _take(params: VDeviceParams) -> list[_boards.Board]:
