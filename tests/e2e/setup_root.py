@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.vm.packages import RigMissing, _keyring, _mirror, _run, _unpack, apt_options, cache_folder
+from tests.vm.packages import RigMissing, apt_options, cache_folder, find_keyring, find_mirror, run_tool, unpack_archive
 
 from openhailo.setup import SystemRunner
 
@@ -33,7 +33,7 @@ def build_root(target: Path, suite: str) -> str:
     archives = _archives(suite)
     target.mkdir()
     for archive in archives:
-        _unpack(archive, target)
+        unpack_archive(archive, target)
     _merge(target)
     for name in ("passwd", "group"):
         shutil.copy(target / f"usr/share/base-passwd/{name}.master", target / f"etc/{name}")
@@ -70,7 +70,7 @@ def _archives(suite: str) -> list[Path]:
     kept = sorted((cache / "archives").glob("*.deb"))
     if kept:
         return kept
-    mirror, keyring = _mirror(), _keyring()
+    mirror, keyring = find_mirror(), find_keyring()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         root = Path(folder)
@@ -78,11 +78,11 @@ def _archives(suite: str) -> list[Path]:
             (root / name).mkdir(parents=True)
         (root / "status").touch()
         (root / "sources.list").write_text(f"deb [signed-by={keyring}] {mirror} {suite} main\n")
-        _run(["apt-get", *apt_options(root), "-qq", "update"], "the lists of packages")
+        run_tool(["apt-get", *apt_options(root), "-qq", "update"], "the lists of packages")
         if not any((root / "lists").glob("*Packages*")):
             raise RigMissing(f"no lists of packages from {mirror}: no network")
         command = ["apt-get", *apt_options(root), "-qq", "-y", "--download-only", "install", *PACKAGES]
-        _run(command, "the packages", reachable=True)
+        run_tool(command, "the packages", reachable=True)
         with contextlib.suppress(OSError):  # another test process was faster
             (root / "archives").rename(cache / "archives")
     return sorted((cache / "archives").glob("*.deb"))
@@ -90,5 +90,5 @@ def _archives(suite: str) -> list[Path]:
 
 def _status(archive: Path) -> str:
     """The package as dpkg would list it."""
-    fields = _run(["dpkg-deb", "--field", str(archive), "Package", "Version", "Architecture"], archive.name)
+    fields = run_tool(["dpkg-deb", "--field", str(archive), "Package", "Version", "Architecture"], archive.name)
     return f"{fields.rstrip()}\nStatus: install ok installed\n\n"

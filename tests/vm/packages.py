@@ -128,13 +128,13 @@ def _build(cache: Path) -> Tree:
         if shutil.which(program) is None:
             raise RigMissing(f"{program} is missing: the rig is made of Debian packages")
     with tempfile.TemporaryDirectory(prefix="apt-", dir=cache) as folder:
-        archives = _download(Path(folder), _mirror(), _keyring())
+        archives = _download(Path(folder), find_mirror(), find_keyring())
         versions = _versions(archives)
         key = hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
         partial = Path(folder) / "tree"
         partial.mkdir()
         for archive in archives:
-            _unpack(archive, partial)
+            unpack_archive(archive, partial)
         _finish(partial)
         target = cache / f"tree-{key}"
         if target.exists():
@@ -156,16 +156,16 @@ def _remove_others(cache: Path, keep: Path) -> None:
 # --- download ---------------------------------------------------------------------------------------------------------
 
 
-def _mirror() -> str:
+def find_mirror() -> str:
     """Return the address of the main archive that this machine's apt is configured for."""
     query = ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "LABEL: Debian", "COMPONENT: main"]
-    found = _run(["apt-get", *query], "the sources of apt").split()
+    found = run_tool(["apt-get", *query], "the sources of apt").split()
     if not found:
         raise RigMissing("apt knows no Debian archive here: is this Debian, and did `apt-get update` ever run?")
     return found[0]
 
 
-def _keyring() -> Path:
+def find_keyring() -> Path:
     for name in KEYRINGS:
         path = Path("/usr/share/keyrings") / name
         if path.is_file():
@@ -203,18 +203,18 @@ def _download(root: Path, mirror: str, keyring: Path) -> list[Path]:
     lines = [f"deb [signed-by={keyring}] {mirror} {suite} main\n" for suite in SUITES]
     (root / "sources.list").write_text("".join(lines))
     options = apt_options(root)
-    _run(["apt-get", *options, "-qq", "update"], "the lists of packages")
+    run_tool(["apt-get", *options, "-qq", "update"], "the lists of packages")
     if not any((root / "lists").glob("*Packages*")):  # an unreachable mirror is a warning for apt, not an error
         raise RigMissing(f"no lists of packages from {mirror}: no network, or not a mirror of {SUITES[0]}")
     command = ["apt-get", *options, "-qq", "-y", "--download-only", "install", *PACKAGES]
-    _run(command, "the packages", reachable=True)
+    run_tool(command, "the packages", reachable=True)
     archives = sorted((root / "archives").glob("*.deb"))
     if not archives:
         raise RigMissing("apt downloaded nothing", reachable=True)
     return archives
 
 
-def _run(command: Sequence[str], what: str, *, reachable: bool = False) -> str:
+def run_tool(command: Sequence[str], what: str, *, reachable: bool = False) -> str:
     """Run a tool and return what it prints. Raises `RigMissing`."""
     try:
         done = subprocess.run(
@@ -237,7 +237,7 @@ def _versions(archives: Sequence[Path]) -> dict[str, str]:
     return {name: version.replace("%3a", ":") for name, version, *_ in parts}
 
 
-def _unpack(archive: Path, target: Path) -> None:
+def unpack_archive(archive: Path, target: Path) -> None:
     skip = [f"--exclude={path}" for path in _LEFT_OUT]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as source:
         done = subprocess.run(

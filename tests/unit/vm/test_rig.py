@@ -69,7 +69,7 @@ def test_a_machine_without_packages(tmp_path, monkeypatch, script, reason):
     (tmp_path / "bin").mkdir()
     (tmp_path / packages.KEYRINGS[0]).touch()
     fake_tools(tmp_path / "bin", monkeypatch, apt_get=script, dpkg_deb="", tar="")
-    monkeypatch.setattr(packages, "_keyring", lambda: tmp_path / packages.KEYRINGS[0])
+    monkeypatch.setattr(packages, "find_keyring", lambda: tmp_path / packages.KEYRINGS[0])
     with pytest.raises(RigMissing, match=reason) as caught:
         make_tree(tmp_path / "cache")
     assert not caught.value.reachable
