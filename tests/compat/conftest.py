@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import openhailo
+from hailo_platform.common.logger.logger import default_logger
 from hailo_platform.pyhailort import _pyhailort as bound
 from openhailo.compiler import compile_model
 from openhailo.compiler.host_ops.request import Nms
@@ -24,6 +26,10 @@ from tests.e2e.test_host_ops import CLASSES, HEADS_V8, Detector, pixels
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 if REPOSITORY not in sys.path:
     sys.path.append(REPOSITORY)  # for `tools`, whichever way pytest was started
+
+for _handler in list(default_logger().handlers):
+    if isinstance(_handler, logging.FileHandler):  # it would write where the tests were started
+        default_logger().removeHandler(_handler)
 
 
 def edges_model(kernel: float) -> onnx.ModelProto:
