@@ -168,6 +168,11 @@ class SharedNetwork(Network):
         if memory is not None:
             memory.forget_descriptor()
 
+    @property
+    def link(self) -> ChipLink:
+        """The way of its frames."""
+        return cast(ChipLink, self._frames) if self._frames is not None else super().link
+
     # --- use --------------------------------------------------------------------------------------------------------
 
     def latency(self, *, clear: bool = False) -> Latency | None:

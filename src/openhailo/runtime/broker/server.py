@@ -93,8 +93,7 @@ class BrokerServer:
 
     def stop(self) -> None:
         """End `serve`; from any thread, or a signal handler."""
-        with suppress(OSError):
-            os.eventfd_write(self._wake, _STOP)
+        self._poke(_STOP)
 
     def _accept(self) -> None:
         try:
@@ -118,8 +117,14 @@ class BrokerServer:
     def _forget(self, session: Session) -> None:
         with self._lock:
             self._sessions.discard(session)
-        with suppress(OSError):
-            os.eventfd_write(self._wake, 1)
+        self._poke(1)
+
+    def _poke(self, value: int) -> None:
+        """Wake `serve`, unless we are closed already."""
+        wake = self._wake
+        if wake >= 0:
+            with suppress(OSError):
+                os.eventfd_write(wake, value)
 
     def close(self) -> None:
         """Show every client out, and remove the socket. Idempotent."""
