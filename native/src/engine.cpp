@@ -341,8 +341,8 @@ void Engine::fill_part(const WiringArrays& wiring, Part& part, Rows& rows) const
     const std::size_t cells = std::size_t{part.last_block - part.first_block} * kBlock;
     // A list given from outside may name every neuron of the network; it goes to the first part.
     const std::size_t room = part.first_block == 0 ? std::size_t{net_.count} : cells;
-    rows.ids = Memory(room * sizeof(std::uint32_t));
-    rows.potentials = Memory(room * (net_.is_int8 ? 1 : 4));
+    rows.ids = Memory((room + kBlock) * sizeof(std::uint32_t));
+    rows.potentials = Memory((room + kBlock) * (net_.is_int8 ? 1 : 4));
     part.row_offset = offset;
     part.row_base = rows.base.data();
     part.narrow = narrow;
@@ -490,7 +490,7 @@ void Engine::copy_fired(std::uint32_t* ids, void* potentials) const {
 const Kernel* kernel_named(const char* name) {
     const Kernel* known[] = {
 #if defined(__x86_64__)
-        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
             ? &kAvx512 : nullptr,
         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &kAvx2 : nullptr,
