@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ def pair():
 
 
 def open_fds():
-    return set(os.listdir("/proc/self/fd"))
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def test_a_message_and_its_descriptor(pair):
