@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tools.report import write_report
 
-from benchmarks import async_inference, contexts, dma, host_ops, inference, process, vision, vm
+from benchmarks import async_inference, broker, contexts, dma, host_ops, inference, process, vision, vm
 
 SUITES = {
     "inference": inference,
     "async": async_inference,
+    "broker": broker,
     "dma": dma,
     "vision": vision,
     "host_ops": host_ops,

@@ -86,7 +86,12 @@ class SharedDispatcher(Dispatcher):
         self._device.require_owner(f"running {model.name}")
         if not self.scheduler.alive:
             self._revive(model)
-        super().submit(model, requests, room=room)
+        frames = cast(SharedNetwork, model.networks[0]).frames
+        frames.is_awaited = len(requests) == 1 and requests[0].is_awaited and not model.pending
+        try:
+            super().submit(model, requests, room=room)
+        finally:
+            frames.is_awaited = False
 
     def _revive(self, model: ScheduledModel) -> None:
         """Find a broker, or start one; networks are configured there as their frames come."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +44,8 @@ class FramesLink:
         self._channels = range(len(sizes))
         self._socket: socket.socket | None = None
         self._epoch = 0
-        self._lock = threading.Lock()
+        #: A hint for the broker: whoever sends the next frames does nothing but wait for them.
+        self.is_awaited = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     # --- as streams see it ------------------------------------------------------------------------------------------
@@ -74,7 +74,8 @@ class FramesLink:
             if sock is None:
                 raise lost(self._path)
             try:
-                sock.send(wire.build_frames(FramesKind.RUN, self._epoch, len(transfers)), socket.MSG_NOSIGNAL)
+                kind = FramesKind.RUN_AWAITED if self.is_awaited else FramesKind.RUN
+                sock.send(wire.build_frames(kind, self._epoch, len(transfers)), socket.MSG_NOSIGNAL)
             except OSError as error:
                 raise lost(self._path) from error
         return len(transfers)

@@ -169,6 +169,13 @@ class SharedNetwork(Network):
             memory.forget_descriptor()
 
     @property
+    def frames(self) -> FramesLink:
+        """The way of its frames. Raises `StateError` when it was unloaded."""
+        if self._frames is None:
+            raise StateError(what=f"using {self.name}", state="unloaded", hint="load it again")
+        return self._frames
+
+    @property
     def link(self) -> ChipLink:
         """The way of its frames."""
         return cast(ChipLink, self._frames) if self._frames is not None else super().link

@@ -21,6 +21,8 @@ from openhailo.runtime.request import FrameRequest
 
 #: What one turn of a hostile or dying client may cost the others.
 SETTLE_TIMEOUT_S = 10.0
+#: So long the thread that takes frames works for the device.
+_HELP_S = 0.1
 #: Plans whose memory a device that does not answer may still write to.
 _LEFT_BEHIND: list[RawPlan] = []
 
@@ -56,9 +58,9 @@ class SharedModel:
         try:
             while packet := self._socket.recv(FRAMES_BYTES + 1):
                 kind, epoch, count, rest = wire.parse_frames(packet)
-                if kind is not FramesKind.RUN or rest:
+                if kind not in (FramesKind.RUN, FramesKind.RUN_AWAITED) or rest:
                     raise MalformedMessage(what="message about frames", detail=kind.name)
-                self._run(epoch, count)
+                self._run(epoch, count, is_awaited=kind is FramesKind.RUN_AWAITED)
         except (OSError, MalformedMessage):
             pass
         except OpenHailoError as error:
@@ -66,15 +68,20 @@ class SharedModel:
         if not self._closed:
             self._on_broken()
 
-    def _run(self, epoch: int, count: int) -> None:
-        """Hand the next ``count`` frames to the scheduler, unless they are of earlier times."""
+    def _run(self, epoch: int, count: int, *, is_awaited: bool) -> None:
+        """Hand the next ``count`` frames to the scheduler, unless they are of earlier times.
+
+        This thread works for the device itself when the client does nothing but wait: that saves waking another one.
+        """
         with self._lock:
             if self._closed or epoch < self._epoch or self._failed:
                 return
             if epoch > self._epoch or not 0 < count <= self.depth - self._under_way:
                 raise MalformedMessage(what="message about frames", detail=f"{count} frames of time {epoch}")
             self._under_way += count
-            requests = list(self._requests(epoch, count))
+            requests = self._requests(epoch, count)
+            is_awaited = is_awaited and len(requests) == 1 and self._under_way == count
+            requests[0].is_awaited = is_awaited
         try:
             self.group.submit(requests, room=0)
         except OpenHailoError as error:
@@ -82,8 +89,11 @@ class SharedModel:
                 self._under_way -= count
                 self._idle.notify_all()
             self._fail(epoch, error)
+        else:
+            if is_awaited:
+                self.group.dispatcher.wait(requests[0], _HELP_S)
 
-    def _requests(self, epoch: int, count: int) -> Sequence[FrameRequest]:
+    def _requests(self, epoch: int, count: int) -> list[FrameRequest]:
         """Return requests for slots; those beyond the end of the ring are another one."""
         made: list[FrameRequest] = []
         plans: Sequence[FramePlan] = self._plans  # type: ignore[assignment]

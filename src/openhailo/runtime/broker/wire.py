@@ -130,11 +130,15 @@ FRAMES_BYTES = _FRAMES.size
 
 
 class FramesKind(IntEnum):
-    """What happened to the next frames of a model's rings."""
+    """What happened to the next frames of a model's rings.
+
+    ``RUN_AWAITED`` runs frames that the client does nothing but wait for.
+    """
 
     RUN = 1
     DONE = 2
     FAILED = 3
+    RUN_AWAITED = 4
 
 
 def build_frames(kind: FramesKind, epoch: int, count: int) -> bytes:
