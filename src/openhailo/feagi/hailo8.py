@@ -179,7 +179,7 @@ class Hailo8Accelerator(Accelerator):
         """Return the size of the data. Raises `InferenceFailed`."""
         status, seen, burst, ran, size, _, _ = _REPLY.compiled.unpack_from(answer.data)
         if status != SnnStatus.DONE or seen != command or ran != bursts:
-            known = SnnStatus(status).name if status in SnnStatus else status
+            known = next((each.name for each in SnnStatus if each == status), str(status))
             raise InferenceFailed(detail=f"the chip answers {known} to command {command.name}")
         expected = 0 if command is SnnCommand.RESET else self._burst + bursts
         if burst != expected:
@@ -189,9 +189,9 @@ class Hailo8Accelerator(Accelerator):
         self._burst = burst
         return int(size)
 
-    def _read(self, answer: Bytes, bursts: int, fired: list[Ids]) -> None:
+    def _read(self, answer: Bytes, bursts: int, fired: list[Ids], command: SnnCommand = SnnCommand.RUN) -> None:
         """Add what fired in each burst of an answer to ``fired``."""
-        end = _REPLY.size + self._check(answer, SnnCommand.RUN, bursts)
+        end = _REPLY.size + self._check(answer, command, bursts)
         at, bitmap = _REPLY.size, self._bitmap_bytes
         for _ in range(bursts):
             _, count, encoding, _, streamed, _, _ = _BURST.compiled.unpack_from(answer.data, at)

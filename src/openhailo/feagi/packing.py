@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from openhailo._units import align_up
-from openhailo.burst import NO_LIMIT, Network, Neurons
+from openhailo.burst import NO_LIMIT, Network, Neurons, Synapses
 from openhailo.compiler.allocate import program_limit
 from openhailo.errors import BufferTooLarge, InputError
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.snn import SnnMode, SnnPrecision
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 _PARAMETERS: Final = (
     "threshold", "threshold_limit", "leak", "excitability", "refractory_period", "consecutive_limit", "snooze", "area",
     "valid", "charge_accumulation",
@@ -99,8 +99,8 @@ def _width(highest: int) -> int:
     return 0 if highest == 0 else 1 if highest < 1 << 8 else 2 if highest < 1 << 16 else 4
 
 
-def pack_state(network: Network, spec: ChipSpec = CHIP) -> Packed:
-    """Decide how the neurons are packed and which rows of synapses stay on the chip.
+def pack_state(network: Network, spec: ChipSpec = CHIP, owned: Mask | None = None) -> Packed:
+    """Decide how the neurons are packed and which rows of synapses stay on the chip; with ``owned`` only those count.
 
     Raises:
         BufferTooLarge: the neurons do not fit; it says how many of their kind would.
@@ -120,16 +120,17 @@ def pack_state(network: Network, spec: ChipSpec = CHIP) -> Packed:
     class_bytes = max(1, _width(len(table["leak"]) - 1))
     potential_bytes = neurons.potential.itemsize
     neuron_bytes = class_bytes + potential_bytes + countdown_bytes + count_bytes
-    footprint = _footprint(network, neuron_bytes, len(table["leak"]), spec)
+    footprint = _footprint(network, neuron_bytes, len(table["leak"]), spec, owned)
     narrow = classes.astype(_WIDTHS[class_bytes])
     return Packed(table, narrow, countdown_bytes, count_bytes, potential_bytes, footprint)
 
 
-def _footprint(network: Network, neuron_bytes: int, classes: int, spec: ChipSpec) -> Footprint:
+def _footprint(network: Network, neuron_bytes: int, classes: int, spec: ChipSpec, owned: Mask | None) -> Footprint:
     rules, count = spec.snn, len(network.neurons)
     areas = len({*network.areas.psp_uniform, *network.areas.mp_driven})
     tables = classes * spec.snn_class.size + areas * spec.snn_area.size
-    state = count * neuron_bytes + -(-count // 8) + tables
+    kept, bits = (count, 1) if owned is None else (int(np.count_nonzero(owned)), 2)
+    state = kept * neuron_bytes + bits * -(-count // 8) + tables
     if state > rules.memory_bytes:
         fits = max(0, (rules.memory_bytes - tables) * 8 // (8 * neuron_bytes + 1))
         hint = f"{fits} neurons of {neuron_bytes} bytes fit beside {classes} sets of parameters; split the network"
@@ -142,8 +143,10 @@ def _footprint(network: Network, neuron_bytes: int, classes: int, spec: ChipSpec
     )
 
 
-def build_payload(network: Network, mode: str = "npu", spec: ChipSpec = CHIP) -> bytes:
-    """Return the payload of the ``snn`` program that executes ``network`` (openhailo.spec.snn).
+def build_payload(network: Network, mode: str = "npu", spec: ChipSpec = CHIP, owned: Mask | None = None) -> bytes:
+    """Return the payload of the ``snn`` program that executes ``network`` (openhailo.spec.snn), or a part of it.
+
+    ``owned`` (bool per neuron) are the neurons of the part.
 
     Raises:
         BufferTooLarge: the neurons do not fit into the chip, or the program is longer than one can be.
@@ -153,11 +156,13 @@ def build_payload(network: Network, mode: str = "npu", spec: ChipSpec = CHIP) ->
         number = SnnMode[mode.upper()]
     except KeyError:
         raise InputError(what="mode", detail=f"{mode!r} is unknown; use 'npu' or 'embedded'") from None
-    packed = pack_state(network, spec)
+    if owned is not None:
+        network = _reaching(network, owned)
+    packed = pack_state(network, spec, owned)
     _check_length(network, packed, spec)
-    payload = bytearray(_head(network, number, packed, spec))
+    payload = bytearray(_head(network, number, packed, spec, is_part=owned is not None))
     payload.extend(bytes(-len(payload) % spec.snn.alignment))
-    for column in _columns(network, packed, spec):
+    for column in _columns(network, packed, spec, owned):
         payload += np.ascontiguousarray(column).view(np.uint8).data
         payload.extend(bytes(-len(payload) % spec.snn.alignment))
     return bytes(payload)
@@ -173,7 +178,22 @@ def _check_length(network: Network, packed: Packed, spec: ChipSpec) -> None:
         raise BufferTooLarge(what="synapses", need=need, have=have, hint=hint)
 
 
-def _head(network: Network, mode: SnnMode, packed: Packed, spec: ChipSpec) -> bytes:
+def _reaching(network: Network, owned: Mask) -> Network:
+    """Leave out synapses that end elsewhere, unless their number counts (feagi.md 4: divided contributions)."""
+    synapses, count = network.synapses, len(network.neurons)
+    if network.areas.any_flag or not len(synapses):
+        return network
+    keep = np.append(owned, False)[np.minimum(synapses.target, count)]
+    starts = np.zeros(count + 1, synapses.row_start.dtype)
+    running = np.concatenate([[0], np.cumsum(keep)])
+    starts[:] = running[synapses.row_start]
+    parts = (synapses.target, synapses.weight, synapses.psp, synapses.kind)
+    target, weight, psp, kind = (part[keep] for part in parts)
+    valid = None if synapses.valid is None else synapses.valid[keep]
+    return replace(network, synapses=Synapses(starts, target, weight, psp, kind, valid))
+
+
+def _head(network: Network, mode: SnnMode, packed: Packed, spec: ChipSpec, *, is_part: bool) -> bytes:
     neurons = network.neurons
     areas = sorted({*network.areas.psp_uniform, *network.areas.mp_driven})
     header = spec.snn_header.pack(
@@ -191,6 +211,7 @@ def _head(network: Network, mode: SnnMode, packed: Packed, spec: ChipSpec) -> by
         resident_rows=packed.footprint.resident_rows,
         fatigue=int(network.fatigue),
         power_amount=network.power_amount,
+        is_part=int(is_part),
     )
     flags = network.areas
     rows = (
@@ -218,7 +239,7 @@ def _class_rows(packed: Packed, spec: ChipSpec) -> Iterator[bytes]:
     yield rows.tobytes()
 
 
-def _columns(network: Network, packed: Packed, spec: ChipSpec) -> Iterator[Array]:
+def _columns(network: Network, packed: Packed, spec: ChipSpec, owned: Mask | None) -> Iterator[Array]:
     neurons, synapses, rules = network.neurons, network.synapses, spec.snn
     yield packed.classes
     yield neurons.potential
@@ -229,6 +250,8 @@ def _columns(network: Network, packed: Packed, spec: ChipSpec) -> Iterator[Array
         if width:
             highest = (1 << 8 * width) - 1
             yield np.minimum(values, highest).astype(_WIDTHS[width])
+    if owned is not None:
+        yield np.packbits(owned, bitorder="little")
     yield synapses.row_start.astype("<u4", copy=False)
     yield synapses.target
     yield synapses.weight
@@ -237,8 +260,3 @@ def _columns(network: Network, packed: Packed, spec: ChipSpec) -> Iterator[Array
     if synapses.valid is not None:
         kind |= np.where(synapses.valid, 0, rules.is_void).astype(np.uint8)
     yield kind
-
-
-def padded(size_bytes: int, unit: int) -> int:
-    """Return ``size_bytes`` in whole units."""
-    return align_up(max(size_bytes, unit), unit)

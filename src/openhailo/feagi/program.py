@@ -14,7 +14,7 @@ from openhailo.hef.model import Hef
 from openhailo.spec.chip import CHIP, ChipSpec
 from openhailo.spec.program import FormatOrder, ProgramKind
 
-from .packing import build_payload
+from .packing import Mask, build_payload
 
 #: Frames are rows of so many bytes: one descriptor's worth.
 ROW_BYTES: Final = 512
@@ -69,13 +69,15 @@ def _stream(network: str, name: str, size_bytes: int, index: int) -> Stream:
     )
 
 
-def build_snn_hef(network: Network, mode: str = "npu", *, name: str = "snn", arch: str = "hailo8") -> Hef:
-    """Return the HEF that executes ``network`` on a chip whose core knows ``snn`` programs.
+def build_snn_hef(
+    network: Network, mode: str = "npu", *, name: str = "snn", arch: str = "hailo8", owned: Mask | None = None
+) -> Hef:
+    """Return the HEF that executes ``network``, or the part that has the neurons ``owned``, on a virtual chip.
 
     Raises:
         BufferTooLarge: it does not fit.
         InputError: an unknown mode, or no neurons.
     """
     streams = build_streams(name, frame_sizes(len(network.neurons)))
-    program = build_program(build_payload(network, mode), streams, kind=ProgramKind.SNN)
+    program = build_program(build_payload(network, mode, owned=owned), streams, kind=ProgramKind.SNN)
     return build_hef(name, program, streams, arch=arch)

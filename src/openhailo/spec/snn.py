@@ -10,6 +10,7 @@ class           neurons x ``class_bytes``         number of the neuron's paramet
 potential       neurons x ``potential_bytes``     i8 code, or f32
 countdown       neurons x ``countdown_bytes``     bursts of rest that are left
 fire count      neurons x ``count_bytes``         firings in a row; counts only where a class has a limit
+owned           neurons x 1 bit, lowest first     only in a part of a network: the neurons that the core keeps
 row start       (neurons + 1) x u32               first synapse of each source, then the number of synapses
 target          synapses x u32
 weight          synapses x u8
@@ -51,12 +52,21 @@ class SnnCommand(IntEnum):
 
     RUN executes bursts; STAGE keeps inputs for the next of them; READ returns a piece of the state: potentials,
     countdowns (u16) and fire counts (u16) of all neurons, one array after the other; RESET goes back to the beginning.
+
+    A part of a network takes a burst in steps: FIRED says what fired in the burst before in the whole network
+    (``count`` neurons, u32, and their stored potentials, i32 or f32; ``offset`` 0 begins the list, more is added),
+    PROPAGATE takes inputs and answers with the number of candidates, UPDATE (``offset``: candidates of all parts) ends
+    the burst, POTENTIALS returns a piece of the potentials (i32 or f32) of what fired in it.
     """
 
     RUN = 1
     STAGE = 2
     READ = 3
     RESET = 4
+    FIRED = 5
+    PROPAGATE = 6
+    UPDATE = 7
+    POTENTIALS = 8
 
 
 class SnnStatus(IntEnum):
@@ -67,6 +77,7 @@ class SnnStatus(IntEnum):
     BAD_SIZE = 2
     BAD_NEURON = 3
     BAD_VALUE = 4
+    BAD_ORDER = 5
 
 
 class SnnEncoding(IntEnum):
@@ -95,7 +106,8 @@ SNN_HEADER: Struct = sequential(
     ("resident_rows", "le32"),
     ("fatigue", "le32"),
     ("power_amount", "f32"),
-    ("reserved", "bytes", 28),
+    ("is_part", "le32"),
+    ("reserved", "bytes", 24),
 )
 SNN_AREA: Struct = sequential(
     "snn_area",
@@ -159,7 +171,7 @@ class SnnRules:
     """Constants of the format, and what the core has room for.
 
     ``memory_bytes`` is the chip's own memory: neurons (classes, potentials, countdowns, fire counts, the parameter
-    table, one bit each for having fired) must fit; the rows of the first ``resident_rows`` sources are kept there as
+    table, one bit each for having fired) must fit, in a part of a network those it owns, and a bit each for that; the rows of the first ``resident_rows`` sources are kept there as
     well, ``row_bytes`` each and ``synapse_bytes`` a synapse. The core fetches all others from host memory when their
     source fires. ``flag_set`` says that an area's flag was ever set, ``flag_true`` that it is.
     """

@@ -36,8 +36,9 @@ def test_what_is_packed_is_what_comes_out(case: Any) -> None:
     seed, count, precision, mode = case
     rng = np.random.default_rng(seed)
     network = random_network(rng, count, precision)
-    found, found_mode, _ = parse_network(memoryview(build_payload(network, mode)), CHIP)
-    assert found_mode == mode
+    loaded = parse_network(memoryview(build_payload(network, mode)), CHIP)
+    assert (loaded.mode, loaded.owned) == (mode, None)
+    found = loaded.network
     assert equal(found.neurons, network.neurons)
     assert found.areas == network.areas
     assert (found.power_amount, found.fatigue) == (network.power_amount, network.fatigue)

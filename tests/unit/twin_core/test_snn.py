@@ -18,9 +18,9 @@ CLASS = struct.pack("<bxxxbxxxffHHHHBB6x", 51, 127, 0.0, 1.0, 0, 0, 0, 3, 1, 1)
 def header(**changes: Any) -> bytes:
     fields = {
         "version": 1, "mode": 1, "precision": 0, "class": 1, "potential": 1, "countdown": 0, "count": 0, "neurons": 3,
-        "synapses": 2, "areas": 0, "classes": 1, "resident": 3, "fatigue": 0, "power": 1.0, **changes,
+        "synapses": 2, "areas": 0, "classes": 1, "resident": 3, "fatigue": 0, "power": 1.0, "part": 0, **changes,
     }  # fmt: skip
-    return struct.pack("<HBBBBBBIIIIIIf28x", *fields.values())
+    return struct.pack("<HBBBBBBIIIIIIfI24x", *fields.values())
 
 
 def arrays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,18 @@ _WIDTHS = {0: "", 1: "<u1", 2: "<u2", 4: "<u4"}
 _FLAGS = 3
 
 
-def parse_network(payload: memoryview, spec: ChipSpec) -> tuple[Network, str, int]:
-    """Return the network, its mode, and how many rows of synapses the core keeps. Raises `BadProgram`."""
+@dataclass(frozen=True)
+class Loaded:
+    """A network, how it is executed, how many rows of synapses the core keeps, and which neurons (None: all)."""
+
+    network: Network
+    mode: str
+    resident_rows: int
+    owned: npt.NDArray[np.bool_] | None
+
+
+def parse_network(payload: memoryview, spec: ChipSpec) -> Loaded:
+    """Return what a payload says. Raises `BadProgram`."""
     if len(payload) < spec.snn_header.size:
         raise BadProgram(detail=f"{len(payload)} bytes, a spiking network's header needs {spec.snn_header.size}")
     header = spec.snn_header.unpack(payload)
@@ -33,15 +44,23 @@ def parse_network(payload: memoryview, spec: ChipSpec) -> tuple[Network, str, in
     reader.align()
     count = header["neurons"]
     neurons = _neurons(reader, header, table, precision, dtype)
+    owned = _owned(reader, count) if header["is_part"] else None
     synapses = _synapses(reader, count, header["synapses"], spec)
     if reader.left:
         raise BadProgram(detail=f"{reader.left} bytes follow the synapses")
-    _check_memory(header, synapses, spec)
+    _check_memory(header, synapses, owned, spec)
     try:
         network = Network(neurons, synapses, areas, header["power_amount"], bool(header["fatigue"]))
     except InputError as error:
         raise BadProgram(detail=str(error)) from error
-    return network, mode, header["resident_rows"]
+    return Loaded(network, mode, header["resident_rows"], owned)
+
+
+def _owned(reader: _Reader, count: int) -> npt.NDArray[np.bool_]:
+    bits = np.unpackbits(reader.column("owned", "<u1", -(-count // 8)), bitorder="little")
+    if bits[count:].any():
+        raise BadProgram(detail="bits beyond the last neuron")
+    return bits[:count].astype(np.bool_)
 
 
 def _check_header(header: dict[str, Any], spec: ChipSpec) -> tuple[str, str, str]:
@@ -59,7 +78,7 @@ def _check_header(header: dict[str, Any], spec: ChipSpec) -> tuple[str, str, str
         raise BadProgram(detail=f"potentials of {header['potential_bytes']} bytes with {precision}")
     if not 1 <= header["neurons"] < FIRST_MEMORY_ID or header["resident_rows"] > header["neurons"]:
         raise BadProgram(detail=f"{header['neurons']} neurons, {header['resident_rows']} rows in the core")
-    if header["fatigue"] > 1 or any(header["reserved"]):
+    if max(header["fatigue"], header["is_part"]) > 1 or any(header["reserved"]):
         raise BadProgram(detail="reserved bytes of a spiking network are not zero")
     return _MODES[SnnMode(header["mode"])], dtype, precision
 
@@ -179,11 +198,14 @@ def _synapses(reader: _Reader, count: int, synapses: int, spec: ChipSpec) -> Syn
         raise BadProgram(detail=str(error)) from error
 
 
-def _check_memory(header: dict[str, Any], synapses: Synapses, spec: ChipSpec) -> None:
+def _check_memory(
+    header: dict[str, Any], synapses: Synapses, owned: npt.NDArray[np.bool_] | None, spec: ChipSpec
+) -> None:
     """The core holds neurons and the rows that are to stay in it, or the program is refused."""
     rules, count = spec.snn, header["neurons"]
     widths = ("class_bytes", "potential_bytes", "countdown_bytes", "count_bytes")
-    need = count * sum(header[name] for name in widths) + -(-count // 8)
+    kept, bits = (count, 1) if owned is None else (int(np.count_nonzero(owned)), 2)
+    need = kept * sum(header[name] for name in widths) + bits * -(-count // 8)
     need += header["class_count"] * spec.snn_class.size + header["area_count"] * spec.snn_area.size
     rows = header["resident_rows"]
     need += rows * rules.row_bytes + int(synapses.row_start[rows]) * rules.synapse_bytes
