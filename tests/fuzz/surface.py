@@ -58,6 +58,7 @@ SHARES: dict[str, float] = {
     "host_ops": 3,
     "traces": 1.5,
     "checkpoints": 1,
+    "nir_files": 1,
     "broker_messages": 2,
 }
 
