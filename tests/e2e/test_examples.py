@@ -26,6 +26,7 @@ SAYS = {
     "07_silicon_hef_with_reference": ["without numerics", "edges/halves (1, 2, 1): uint8", "DMA engines"],
     "08_many_frames_in_flight": ["100 callbacks, all well: True", "the same results: True", "100 frames of 2 streams"],
     "09_host_operations": ["HAILO_NMS_BY_CLASS, 184 bytes", "boxes in four pictures", "best one: rows", "by score:"],
+    "10_several_processes": ["program 1: 2 outputs of 200", "ended well: True", "BrokerLost", "the same results: True"],
 }
 
 
