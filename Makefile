@@ -6,12 +6,12 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench bench-feagi feagi-oracle native-sanitize docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-$(VENV)/.ready: tools/setup.sh requirements/dev.txt pyproject.toml
+$(VENV)/.ready: tools/setup.sh requirements/dev.txt requirements/native.txt pyproject.toml $(wildcard native/*.t* native/src/*)
 	tools/setup.sh
 
 setup: $(VENV)/.ready ## make .venv with everything pinned
@@ -62,6 +62,21 @@ bench: $(VENV)/.ready ## speed against peers measured in the same run
 
 api-coverage: $(VENV)/.ready ## how much of the original's Python API is there and tested
 	$(BIN)/python -m tools.hailo_platform_coverage $(API_FLAGS)
+
+build/feagi-peers/.ready: requirements/bench-feagi.txt
+	python3 -m venv build/feagi-peers/venv
+	build/feagi-peers/venv/bin/pip install --quiet --disable-pip-version-check --requirement $< || \
+		echo "bench-feagi: peers could not be installed; they are left out"
+	touch $@
+
+bench-feagi: $(VENV)/.ready build/feagi-peers/.ready ## the burst engine against scipy, brian2 and NEST, 1K to 1M neurons
+	$(BIN)/python -m benchmarks.feagi --report $(REPORT)/bench-feagi.json
+
+feagi-oracle: $(VENV)/.ready ## 10,000 generated networks: every core and kernel against the slow oracle, bit for bit
+	$(BIN)/python -m tests.unit.burst.compare --networks 10000 --report $(REPORT)/feagi-oracle.json
+
+native-sanitize: $(VENV)/.ready ## the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
+	tools/sanitize_native.sh
 
 docs: $(VENV)/.ready ## check links, commands and examples of the docs
 	$(BIN)/python -m tools.docs

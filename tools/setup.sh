@@ -31,4 +31,15 @@ python=$(find_python) || { install_debian python3; python=$(find_python) || fail
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable compat/hailo_platform
+
+# The compiled burst engine is an extra: without a compiler, or if it does not build, NumPy computes the same bits.
+build_native() {
+    local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+    command -v "${CXX:-c++}" >/dev/null 2>&1 || { echo "setup: no C++ compiler: bursts are computed in NumPy"; return 0; }
+    { "${pip[@]}" --requirement requirements/native.txt &&
+        "${pip[@]}" --no-deps --no-build-isolation --force-reinstall ./native; } >build/native.log 2>&1 ||
+        echo "setup: openhailo-native does not build here (build/native.log): bursts are computed in NumPy"
+}
+mkdir -p build
+build_native
 touch .venv/.ready

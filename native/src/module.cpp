@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "engine.hpp"
+#include "measure.hpp"
 
 namespace nb = nanobind;
 using burst::Engine;
@@ -184,6 +185,10 @@ nb::list kernels() {
 
 NB_MODULE(_burst, module) {
     module.def("kernels", &kernels);
+    const auto release = nb::call_guard<nb::gil_scoped_release>();
+    module.def("read_gb_s", &burst::read_gb_s, nb::arg("size_bytes"), release);
+    module.def("latency_ns", &burst::latency_ns, nb::arg("size_bytes"), release);
+    module.def("scatter_ns", &burst::scatter_ns, nb::arg("cells"), nb::arg("targets"), release);
     nb::class_<Engine>(module, "Engine")
         .def(nb::new_(&build), nb::arg("neurons"), nb::arg("wiring"), nb::kw_only(), nb::arg("is_int8"),
              nb::arg("embedded"), nb::arg("threads"), nb::arg("batch_candidates"), nb::arg("lazy_reset_neurons"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -70,17 +70,18 @@ class Engine:
             raise InputError(what="mode", detail=f"{mode!r} is unknown; use one of {', '.join(MODES)}")
         if not 1 <= threads <= 64:
             raise InputError(what="threads", detail=f"{threads}; 1..64 are possible")
-        self._neurons = network.neurons
-        count = len(network.neurons)
+        self._neurons, count = _Kept.of(network.neurons), len(network.neurons)
+        self._stored = network.neurons.potential.dtype
+        self._count = count
         mask = None if owned is None else column("owned", owned, np.bool_, count)
         settings = Settings(mode, threads, batch_candidates, lazy_reset_neurons)
         self.mode, self.threads = mode, threads
         self.backend, self._core = build_core(network, settings, mask, backend)
-        self._initial = self._core.state()
+        self._initial = _Kept.of(self._core.state())
         self._begun = False
 
     def __len__(self) -> int:
-        return len(self._neurons)
+        return self._count
 
     def step(self, inputs: Inputs | None = None) -> BurstResult:
         """One burst. ``inputs``: ids (u32) and values (f32); zeros, NaN, infinities and unknown ids are skipped."""
@@ -128,13 +129,9 @@ class Engine:
     @property
     def neurons(self) -> Neurons:
         """The neurons as they are now (a copy)."""
-        state, neurons = self._core.state(), self._neurons
-        return replace(
-            neurons,
-            potential=state.potential,
-            refractory_countdown=state.refractory_countdown,
-            consecutive_count=state.consecutive_count,
-        )
+        state = self._core.state()
+        present = {name: getattr(state, name) for name in ("potential", "refractory_countdown", "consecutive_count")}
+        return Neurons(**{**self._neurons.columns(), **present})
 
     @property
     def state(self) -> State:
@@ -147,7 +144,7 @@ class Engine:
         Raises:
             InputError: arrays that do not fit the network, or ids that are none or not ascending.
         """
-        stored, count = self._neurons.potential.dtype, len(self)
+        stored, count = self._stored, len(self)
         fired, potentials = self._checked_fired(state.fired, state.potentials)
         if state.burst < 0:
             raise InputError(what="burst", detail=f"{state.burst} is negative")
@@ -177,11 +174,11 @@ class Engine:
         ids = column("fired", fired, np.uint32, length_of("fired", fired))
         if ids.size and (int(ids.max()) >= len(self) or (ids[1:] <= ids[:-1]).any()):
             raise InputError(what="fired", detail=f"ids must ascend and be below {len(self)}")
-        return ids, column("potentials", potentials, self._neurons.potential.dtype, len(ids))
+        return ids, column("potentials", potentials, self._stored, len(ids))
 
     def reset(self) -> None:
         """Back to the uploaded state, before the first burst."""
-        self._core.restore(self._initial)
+        self._core.restore(State(**self._initial.columns()))
         self._begun = False
 
     def _filtered(self, inputs: Inputs | None) -> tuple[Ids, npt.NDArray[np.float32]]:
@@ -193,6 +190,32 @@ class Engine:
         values = column("input values", inputs[1], np.float32, count)
         keep = (values != 0) & np.isfinite(values) & (ids < len(self))
         return (ids, values) if keep.all() else (ids[keep], values[keep])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The fields of a record for later; of an array whose elements are all equal, only one."""
+
+    values: dict[str, Any]
+    lengths: dict[str, int]
+
+    @classmethod
+    def of(cls, record: Neurons | State) -> _Kept:
+        values, lengths = {}, {}
+        for item in fields(record):
+            value = getattr(record, item.name)
+            if isinstance(value, np.ndarray):
+                lengths[item.name] = len(value)
+                bits = value.view(f"u{value.itemsize}")
+                alike = len(value) > 0 and bool((bits == bits[0]).all())
+                value = value[:1].copy() if alike else value.copy()
+            values[item.name] = value
+        return cls(values, lengths)
+
+    def columns(self) -> dict[str, Any]:
+        """The fields as they were."""
+        whole = {name: np.resize(self.values[name], length) for name, length in self.lengths.items()}
+        return {**self.values, **whole}
 
 
 def available_backends() -> tuple[str, ...]:
