@@ -88,7 +88,9 @@ def _shared(
     found = device_names(names, count)
     given = os.environ.get(SOCKET_VARIABLE, "").strip()
     try:
-        return open_shared(Path(given) if given else socket_path(found), found, made, start=not given, **options)
+        return open_shared(
+            Path(given).absolute() if given else socket_path(found), found, made, start=not given, **options
+        )
     except TypeError as error:
         raise InputError(
             what="multi_process_service", detail=f"an option that a broker does not take: {error}"

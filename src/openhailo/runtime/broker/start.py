@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from openhailo.errors import BrokerLost, DeviceError, DeviceNotFound, DeviceTimeout
@@ -22,6 +22,8 @@ IDLE_TIMEOUT_S = 10.0
 #: How often a broker may end, because it was idle, between our connecting to it and its hearing of us.
 _ATTEMPTS = 5
 _READY = b"ready"
+#: Descriptor of the pipe by which a broker says that it listens.
+_READY_FD = 3
 
 
 def connect(path: Path, names: Sequence[str], *, start: bool, idle_timeout_s: float = IDLE_TIMEOUT_S) -> Connection:
@@ -59,19 +61,17 @@ def _start(path: Path, names: Sequence[str], idle_timeout_s: float) -> None:
     """Start a broker that outlives us, and wait until it listens."""
     reader, writer = os.pipe()
     log = os.open(log_path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    command = [sys.executable, "-m", "openhailo.runtime.broker", "--socket", str(path)]
+    # Modules of the folder that a program runs in are not the broker's (-P).
+    command = [sys.executable, "-P", "-m", "openhailo.runtime.broker", "--socket", str(path)]
     command += [argument for name in names for argument in ("--device", name)]
-    command += ["--idle-timeout", str(idle_timeout_s), "--ready-fd", str(writer)]
+    command += ["--idle-timeout", str(idle_timeout_s), "--ready-fd", str(_READY_FD)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_DUP2, log, fd) for fd in (1, 2)),
+        (os.POSIX_SPAWN_DUP2, writer, _READY_FD),
+    ]
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[writer],
-            start_new_session=True,
-            cwd="/",
-        )
+        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
     finally:
         os.close(writer)
         os.close(log)
@@ -79,7 +79,7 @@ def _start(path: Path, names: Sequence[str], idle_timeout_s: float) -> None:
         _wait_until_ready(reader, path)
     finally:
         os.close(reader)
-        _forget(process)
+        _forget(pid)
 
 
 def _wait_until_ready(reader: int, path: Path) -> None:
@@ -105,10 +105,15 @@ def tell_ready(fd: int, refusal: bytes = _READY) -> None:
         os.close(fd)
 
 
-#: Brokers that were started here: kept until they end, or we do, so that none stays behind as a zombie for long.
-_STARTED: list[subprocess.Popen[bytes]] = []
+#: Brokers that were started here and may have to be waited for once they have ended.
+_STARTED: list[int] = []
 
 
-def _forget(process: subprocess.Popen[bytes]) -> None:
-    _STARTED.append(process)
-    _STARTED[:] = [each for each in _STARTED if each.poll() is None]
+def _forget(pid: int) -> None:
+    """Leave a broker to itself; take note of those that have ended."""
+    _STARTED.append(pid)
+    for each in list(_STARTED):
+        with suppress(ChildProcessError):
+            if os.waitpid(each, os.WNOHANG) == (0, 0):
+                continue
+        _STARTED.remove(each)
