@@ -165,6 +165,7 @@ def test_a_killed_broker_is_a_clear_error_and_starts_again(sockets: Path) -> Non
         got = model.submit(frames).result(WAIT_S)[name]
         np.testing.assert_array_equal(got.reshape(64, -1), want.reshape(64, -1))
         assert vdevice.broker_pid != first.pid
+        assert model.group.scheduling.priority == 20
 
 
 def test_a_broker_that_died_while_nothing_ran_is_not_noticed(sockets: Path) -> None:
@@ -238,3 +239,22 @@ def test_frames_of_killed_and_living_clients() -> None:
     assert not outcome.wrong
     assert outcome.right >= 2000
     assert outcome.kills == 2
+
+
+#: What the conformance suite asks of virtual devices, and what cannot be through a broker: memory of the caller's that
+#: the chip uses itself, no scheduler, and stopping devices that are others' too.
+SUITE = ("test_async_inference.py", "test_vstreams.py", "test_async_formats.py", "test_context_batches.py")
+NOT_SHARED = (
+    "page_aligned_buffers_are_used_in_place",
+    "without_a_scheduler",
+    "coroutines_that_wait_for_room_hear_of_the_end",
+)
+
+
+def test_the_conformance_suite_through_a_broker() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.stress.through_broker", "-p", "no:cacheprovider"]
+    command += ["-k", "not " + " and not ".join(NOT_SHARED)]
+    command += [f"tests/conformance/{name}" for name in SUITE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert int(done.stdout.rpartition(" passed")[0].split()[-1]) >= 65

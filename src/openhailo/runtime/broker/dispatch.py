@@ -9,7 +9,7 @@ from typing import cast
 
 from openhailo.errors import OpenHailoError
 from openhailo.runtime.broker.device import SharedDevice
-from openhailo.runtime.broker.messages import Nothing, Schedule, Turns, Which
+from openhailo.runtime.broker.messages import Turns, Which
 from openhailo.runtime.broker.network import SharedNetwork
 from openhailo.runtime.broker.wire import Kind
 from openhailo.runtime.dispatch import Dispatcher
@@ -20,10 +20,9 @@ from openhailo.runtime.scheduler import Dispatch, ModelParameters, Scheduler, Sc
 class SharedScheduler(Scheduler):
     """Decides nothing: whatever is queued goes to the broker. It tells the broker of thresholds and priorities."""
 
-    def __init__(self, device: SharedDevice) -> None:
-        """Use the broker of ``device``."""
+    def __init__(self) -> None:
+        """Have one device: the broker."""
         super().__init__(1)
-        self._device = device
         self._networks: dict[int, SharedNetwork] = {}
 
     def bind(self, model: int, network: SharedNetwork) -> None:
@@ -38,14 +37,7 @@ class SharedScheduler(Scheduler):
     def set_parameters(self, model: int, parameters: ModelParameters) -> None:
         """Tell the broker. Raises what asking raises."""
         super().set_parameters(model, parameters)
-        self.tell(model)
-
-    def tell(self, model: int) -> None:
-        """Tell the broker the parameters that are set."""
-        parameters = self.parameters(model)
-        timeout_s = parameters.timeout_s if parameters.timeout_s < 86_400 else -1.0
-        message = Schedule(self._networks[model].model, parameters.threshold, timeout_s, parameters.priority)
-        self._device.connection.ask(Kind.SCHEDULE, message, Nothing)
+        self._networks[model].schedule(parameters)
 
     def decide(self, now: float) -> list[Dispatch]:
         """Send everything."""
@@ -70,7 +62,7 @@ class SharedDispatcher(Dispatcher):
 
     def __init__(self, device: SharedDevice) -> None:
         """Send everything to the broker of ``device``."""
-        super().__init__([device], SharedScheduler(device))
+        super().__init__([device], SharedScheduler())
         self._device = device
 
     def add(self, model: ScheduledModel, index: int) -> None:
@@ -84,8 +76,10 @@ class SharedDispatcher(Dispatcher):
         Raises `StateError` in a forked child, and what starting raises.
         """
         self._device.require_owner(f"running {model.name}")
+        if model.closed or self._closed:  # says so; no broker is started for it
+            super().submit(model, requests, room=room)
         if not self.scheduler.alive:
-            self._revive(model)
+            self._revive()
         frames = cast(SharedNetwork, model.networks[0]).frames
         frames.is_awaited = len(requests) == 1 and requests[0].is_awaited and not model.pending
         try:
@@ -93,7 +87,7 @@ class SharedDispatcher(Dispatcher):
         finally:
             frames.is_awaited = False
 
-    def _revive(self, model: ScheduledModel) -> None:
+    def _revive(self) -> None:
         """Find a broker, or start one; networks are configured there as their frames come."""
         scheduler = cast(SharedScheduler, self.scheduler)
         with self._device.lock:
@@ -103,11 +97,6 @@ class SharedDispatcher(Dispatcher):
             if self._device.connection is not None:
                 with self._lock:
                     scheduler.revive()
-        for index, each in list(self._models.items()):
-            if scheduler.parameters(index) != ModelParameters():
-                with suppress(OpenHailoError):
-                    self._device.activate(each.networks[0])
-                    scheduler.tell(index)
 
     def settle(self, model: ScheduledModel, timeout_s: float) -> None:
         """Wait until nothing of ``model`` is under way; after ``timeout_s`` the broker cancels it."""

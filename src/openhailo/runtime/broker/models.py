@@ -107,6 +107,7 @@ class Models:
         if not known:
             made = self._configure(file, wanted)
             with self._lock:
+                surplus = self._kept.pop(key, None)  # of a client that came at the same time
                 self._kept[key] = made
                 if len(self._kept) > self._limits.kept_networks:
                     surplus = self._kept.popitem(last=False)[1]

@@ -12,7 +12,7 @@ from openhailo.hef import write
 from openhailo.runtime.action_lists import ContextActions
 from openhailo.runtime.broker.frames_link import FramesLink
 from openhailo.runtime.broker.memory import SharedMemory
-from openhailo.runtime.broker.messages import Configure, Configured, LatencyReply, Restarted, Which
+from openhailo.runtime.broker.messages import Configure, Configured, LatencyReply, Restarted, Schedule, Which
 from openhailo.runtime.broker.rings import depth_of, lay_out
 from openhailo.runtime.broker.streams import SharedPorts
 from openhailo.runtime.broker.wire import Kind
@@ -23,6 +23,7 @@ from openhailo.runtime.network import Network, ProgramReference
 from openhailo.runtime.options import NetworkOptions
 from openhailo.runtime.pipeline import Pipeline
 from openhailo.runtime.ports import StreamOptions
+from openhailo.runtime.scheduler import ModelParameters
 from openhailo.runtime.session import BoundaryChannel
 from openhailo.runtime.streams import OutputRefill
 
@@ -54,6 +55,7 @@ class SharedNetwork(Network):
         #: Its number at the broker, in the connection of that time.
         self.model = -1
         self._connection: object = None
+        self._parameters: ModelParameters | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -124,6 +126,15 @@ class SharedNetwork(Network):
         made, fd = connection.ask_for_descriptor(Kind.CONFIGURE, request, Configured, self._memory.fd)
         self._frames.attach(fd)
         self.model, self._connection = made.model, connection
+        if self._parameters is not None:
+            self.schedule(self._parameters)
+
+    def schedule(self, parameters: ModelParameters) -> None:
+        """Tell the broker threshold, timeout and priority, and every later broker too. Raises what asking raises."""
+        self._parameters = parameters
+        timeout_s = parameters.timeout_s if parameters.timeout_s <= _PATIENCE_S else -1.0
+        message = Schedule(self.model, parameters.threshold, timeout_s, parameters.priority)
+        self._shared.connection.tell(Kind.SCHEDULE, message)
 
     def _as_bytes(self) -> bytes:
         if not isinstance(self._content, bytes):

@@ -24,7 +24,7 @@ from openhailo.runtime.broker.wire import FramesKind, Kind
 from openhailo.runtime.formats import FormatType
 from openhailo.runtime.vdevice import VirtualDeviceOptions
 
-from .conftest import WAIT_S, Peer, wish
+from .conftest import WAIT_S, Broker, Peer, wish
 
 
 @pytest.fixture(scope="module")
@@ -326,3 +326,22 @@ def test_rings_begin_anew(peer, file, described, net):
     kind, seen, count, _ = wire.parse_frames(frames.recv(100))
     assert (kind, seen, count) == (FramesKind.DONE, 3, 1)
     frames.close()
+
+
+def test_priorities_count_at_the_next_broker_too(broker, net, folder):
+    """Another broker has the socket now; the model is configured there with the next frames, as it was."""
+    hef, frames, _ = net
+    with (
+        open_shared(broker.path, [], VirtualDeviceOptions(), start=False) as vdevice,
+        vdevice.create_infer_model(hef).configure() as model,
+    ):
+        model.set_scheduler_priority(25)
+        broker.close()
+        other = Broker(broker.path)
+        try:
+            model.submit(frames).result(WAIT_S)
+            known = [group.scheduling.priority for group in other.vdevice.network_groups]
+            assert sorted(known) == [16, 25]
+        finally:
+            vdevice.close()
+            other.close()
