@@ -27,6 +27,7 @@ SAYS = {
     "08_many_frames_in_flight": ["100 callbacks, all well: True", "the same results: True", "100 frames of 2 streams"],
     "09_host_operations": ["HAILO_NMS_BY_CLASS, 184 bytes", "boxes in four pictures", "best one: rows", "by score:"],
     "10_several_processes": ["program 1: 2 outputs of 200", "ended well: True", "BrokerLost", "the same results: True"],
+    "11_edge_motion": ["in the engine as on twin:", "neurons moves to the right in", "edge_motion.png shows the frame"],
 }
 
 
@@ -47,10 +48,21 @@ def need_demo_files() -> None:
         pytest.skip(f"demo files are neither cached nor reachable: {error}")
 
 
+def need_photos() -> None:
+    from openhailo.pipeline.models import demo_photos
+
+    try:
+        demo_photos()
+    except AssetUnavailable as error:
+        pytest.skip(f"demo photos are neither cached nor reachable: {error}")
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_example(script: Path, tmp_path: Path) -> None:
     if script.stem == "02_photo_detection":
         need_demo_files()
+    if script.stem == "11_edge_motion":
+        need_photos()
     clean = {key: value for key, value in os.environ.items() if not key.startswith("OPENHAILO_")}
     environment = clean | {"OPENHAILO_DEVICE": "twin:", "OPENHAILO_EXAMPLES": str(tmp_path / "made")}
     done = subprocess.run(
