@@ -37,6 +37,11 @@ struct ClassHash {
     }
 };
 
+// Arrays without elements may have no address.
+void copy_bytes(void* to, const void* from, std::size_t size) {
+    if (size != 0) std::memcpy(to, from, size);
+}
+
 std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
 // The stored threshold or limit of a neuron, as a word.
@@ -200,7 +205,7 @@ void Engine::load_neurons(const NeuronArrays& neurons) {
     net_.counted = counted_.as<std::uint64_t>();
     net_.active = active_.as<std::uint64_t>();
     std::fill_n(net_.sums, cells, -0.0f);
-    std::memcpy(potential_.as<char>(), neurons.potential, net_.count * width);
+    copy_bytes(potential_.as<char>(), neurons.potential, net_.count * width);
     std::copy_n(neurons.countdown.data, net_.count, net_.countdown);
     std::copy_n(neurons.fires.data, net_.count, net_.fires);
     for (std::uint32_t i = 0; i < net_.count; ++i)
@@ -446,7 +451,7 @@ void Engine::set_fired(const std::uint32_t* ids, const void* potentials, std::si
             throw std::invalid_argument("fired ids must be neurons and ascend");
     for (Part& part : parts_) part.fired.size = 0;
     std::copy_n(ids, size, parts_[0].fired.id);
-    std::memcpy(parts_[0].fired.code, potentials, size * (net_.is_int8 ? 1 : 4));
+    copy_bytes(parts_[0].fired.code, potentials, size * (net_.is_int8 ? 1 : 4));
     parts_[0].fired.size = static_cast<std::uint32_t>(size);
     fired_given_ = true;
 }
@@ -458,7 +463,7 @@ void Engine::restore(const void* potential, const std::uint16_t* countdown, cons
         std::fill_n(net_.touched, net_.blocks, 0);
         begun_ = false;
     }
-    std::memcpy(potential_.as<char>(), potential, std::size_t{net_.count} * (net_.is_int8 ? 1 : 4));
+    copy_bytes(potential_.as<char>(), potential, std::size_t{net_.count} * (net_.is_int8 ? 1 : 4));
     std::copy_n(countdown, net_.count, net_.countdown);
     std::copy_n(fires, net_.count, net_.fires);
     burst_ = burst;
@@ -466,7 +471,7 @@ void Engine::restore(const void* potential, const std::uint16_t* countdown, cons
 }
 
 void Engine::copy_state(void* potential, std::uint16_t* countdown, std::uint16_t* fires) const {
-    std::memcpy(potential, potential_.as<char>(), std::size_t{net_.count} * (net_.is_int8 ? 1 : 4));
+    copy_bytes(potential, potential_.as<char>(), std::size_t{net_.count} * (net_.is_int8 ? 1 : 4));
     std::copy_n(net_.countdown, net_.count, countdown);
     std::copy_n(net_.fires, net_.count, fires);
 }
@@ -482,7 +487,7 @@ void Engine::copy_fired(std::uint32_t* ids, void* potentials) const {
     auto* to = static_cast<char*>(potentials);
     for (const Part& part : parts_) {
         ids = std::copy_n(part.fired.id, part.fired.size, ids);
-        std::memcpy(to, part.fired.code, part.fired.size * width);
+        copy_bytes(to, part.fired.code, part.fired.size * width);
         to += part.fired.size * width;
     }
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from tests.unit.burst import networks
-from tools.report import Row, write_report
 
 from openhailo.burst import Engine, available_backends
 from openhailo.burst.native import KERNEL_VARIABLE, load_module
@@ -69,6 +68,8 @@ def engines_named(backends: list[str]) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Compare, and report what was compared."""
+    from tools.report import Row, write_report
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
