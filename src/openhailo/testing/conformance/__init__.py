@@ -23,6 +23,7 @@ MODULES = (
     "vdma_driver",
     "contexts",
     "inference",
+    "snn",
     "host_lists",
     "recovery",
     "kernel_board",

@@ -6,6 +6,7 @@ how many of them the core would have fetched.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,9 @@ class SnnKernel:
         self.outputs: tuple[StreamPort, ...] = (StreamPort(target.stream_index, target.transfer_bytes),)
         self.max_batch = 1
         self._in, self._out = np.zeros(source.transfer_bytes, np.uint8), np.zeros(target.transfer_bytes, np.uint8)
+        # The members of a burst, as they follow each other on the wire.
+        self._burst_order = itemgetter(*(member.name for member in spec.snn_burst.members))
+        self._pack_burst = spec.snn_burst.compiled.pack
         self._bitmap_bytes = -(-self._neurons // 64) * 8
         self._state: npt.NDArray[np.uint8] | None = None
         self._staged: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]] = []
@@ -200,15 +204,16 @@ class SnnKernel:
         as_ids = 4 * count <= self._bitmap_bytes
         # Sources ascend, so those whose rows are in host memory are the last ones.
         streamed = count - int(np.searchsorted(fired, self._resident)) if self._resident < self._neurons else 0
-        head = self._spec.snn_burst.compiled.pack(
-            burst,
-            count,
-            SnnEncoding.IDS if as_ids else SnnEncoding.BITMAP,
-            candidates,
-            streamed,
-            0 if result is None else result.refractory,
-            0 if result is None else min(result.synaptic_injections, 0xFFFFFFFF),
-        )
+        values = {
+            "burst": burst,
+            "fired": count,
+            "encoding": SnnEncoding.IDS if as_ids else SnnEncoding.BITMAP,
+            "candidates": candidates,
+            "streamed_rows": streamed,
+            "refractory": 0 if result is None else result.refractory,
+            "synaptic": 0 if result is None else min(result.synaptic_injections, 0xFFFFFFFF),
+        }
+        head = self._pack_burst(*self._burst_order(values))
         self._out[at:body] = np.frombuffer(head, np.uint8)
         if as_ids:
             self._out[body : body + 4 * count].view("<u4")[:] = fired
@@ -266,7 +271,7 @@ class SnnKernel:
         self._fired, self._state, self._is_open = [], None, True
         candidates = self._engine.propagate((ids, values))
         at, size = self._spec.snn_reply.size, self._spec.snn_burst.size
-        head = self._spec.snn_burst.compiled.pack(self._burst + 1, 0, SnnEncoding.IDS, candidates, 0, 0, 0)
+        head = self._spec.snn_burst.pack(burst=self._burst + 1, candidates=candidates)
         self._out[at : at + size] = np.frombuffer(head, np.uint8)
         return 0, size, 0
 
