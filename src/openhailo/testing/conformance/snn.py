@@ -238,7 +238,7 @@ def requests_that_make_no_sense(rig: Rig) -> None:
 
 
 def _small(kind: int, areas: bytes) -> bytes:
-    """Neuron 0 excites 1, 2 and 2 again with 40; fp32 potentials, thresholds of 2; 1 fires up to 30 only, and 2 rests."""
+    """Neuron 0 excites 1, and 2 twice, with 40; fp32 potentials, thresholds of 2; 1 fires up to 30 only, 2 rests."""
     count, highest = 3, struct.pack("<f", 3.4028234663852886e38)
     rows = [struct.pack("<f", 2.0) + limit + _CLASSES[0][8:] for limit in (highest, struct.pack("<f", 30.0))]
     head = struct.pack("<H6B6IfI24x", 1, 1, 1, 2, 4, 1, 0, count, 3, len(areas) // 4, 2, 3, 0, 1.0, 0)
