@@ -19,7 +19,7 @@ from .packing import Mask, build_payload
 #: Frames are rows of so many bytes: one descriptor's worth.
 ROW_BYTES: Final = 512
 #: Inputs that one request carries; more of them take several requests.
-MAX_DELTAS: Final = 8192
+MAX_DELTAS: Final = 4096
 #: An answer has room for many bursts of a small network.
 MIN_REPLY_BYTES: Final = 64 * 1024
 MIN_BURSTS: Final = 1

@@ -107,7 +107,7 @@ def test_more_inputs_than_a_request_has_room_for() -> None:
     engine = Engine(network)
     with Hailo8Accelerator("twin:") as chip:
         chip.upload_network(network)
-        for size in (8192, 8193, 20_000, 50_000):
+        for size in (4096, 4097, 8192, 8193, 20_000, 50_000):
             ids, values = rng.integers(0, 20_000, size), rng.choice(np.float32([3, 0.25, 9]), size)
             chip.upload_input_deltas(ids, values)
             chip.process_burst()

@@ -121,7 +121,7 @@ def test_classes_are_shared() -> None:
 def test_frames() -> None:
     small, large = frame_sizes(1000), frame_sizes(1_000_000)
     assert (small.deltas, small.bursts) == (1000, 409)
-    assert (large.deltas, large.bursts) == (8192, 1)
+    assert (large.deltas, large.bursts) == (4096, 1)
     assert large.reply_bytes >= 64 + 125_000
 
 

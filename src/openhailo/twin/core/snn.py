@@ -65,7 +65,11 @@ class SnnKernel:
         self.outputs: tuple[StreamPort, ...] = (StreamPort(target.stream_index, target.transfer_bytes),)
         self.max_batch = 1
         self._in, self._out = np.zeros(source.transfer_bytes, np.uint8), np.zeros(target.transfer_bytes, np.uint8)
-        # The members of a burst, as they follow each other on the wire.
+        # The members in the order in which they follow each other on the wire.
+        self._request_names = [member.name for member in spec.snn_request.members]
+        self._unpack_request = spec.snn_request.compiled.unpack_from
+        self._reply_order = itemgetter(*(member.name for member in spec.snn_reply.members))
+        self._pack_reply = spec.snn_reply.compiled.pack
         self._burst_order = itemgetter(*(member.name for member in spec.snn_burst.members))
         self._pack_burst = spec.snn_burst.compiled.pack
         self._bitmap_bytes = -(-self._neurons // 64) * 8
@@ -94,20 +98,21 @@ class SnnKernel:
 
     def compute(self, frames: int) -> None:
         """Do what the request in the input view asks for; a request that makes no sense changes nothing."""
-        raw = self._spec.snn_request.unpack(self._in.data)
+        raw = dict(zip(self._request_names, self._unpack_request(self._in.data), strict=True))
         try:
             status, (bursts, size, fired) = SnnStatus.DONE, self._execute(raw)
         except _Refused as refusal:
             status, bursts, size, fired = refusal.status, 0, 0, 0
-        head = self._spec.snn_reply.pack(
-            status=status,
-            command=raw["command"],
-            burst=self._burst,
-            bursts=bursts,
-            size=size,
-            fired=fired,
-            resident_rows=self._resident,
-        )
+        values = {
+            "status": status,
+            "command": raw["command"],
+            "burst": self._burst,
+            "bursts": bursts,
+            "size": size,
+            "fired": fired,
+            "resident_rows": self._resident,
+        }
+        head = self._pack_reply(*self._reply_order(values))
         self._out[: len(head)] = np.frombuffer(head, np.uint8)
 
     def _execute(self, raw: dict[str, Any]) -> Answer:
