@@ -50,7 +50,6 @@ with openhailo.open() as device:
         fired += len(result.fired)
         seen = {name: activity.update(result.fired) for name, activity in maps.items()}
     print(f"{brain.count} neurons fired {fired} times in {BURSTS} bursts, in the engine as on {device.name}")
-
 right, left_going = seen["motion"]
 found = find_objects(right - left_going, threshold=0.2, gap=4)[0]
 print(f"something of {found.size} neurons moves to the right in {found.box}; it is in {(left, 50, left + 40, 85)}")

@@ -59,6 +59,7 @@ SHARES: dict[str, float] = {
     "traces": 1.5,
     "checkpoints": 1,
     "nir_files": 1,
+    "agent_messages": 5,
     "broker_messages": 2,
 }
 
