@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench bench-feagi feagi-oracle native-sanitize docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench bench-feagi feagi-realtime feagi-oracle native-sanitize docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,11 @@ build/feagi-peers/.ready: requirements/bench-feagi.txt
 
 bench-feagi: $(VENV)/.ready build/feagi-peers/.ready ## the burst engine against scipy, brian2 and NEST, 1K to 1M neurons
 	$(BIN)/python -m benchmarks.feagi --report $(REPORT)/bench-feagi.json
+	$(BIN)/python -m benchmarks.feagi_chip --report $(REPORT)/bench-feagi-chip.json
+	$(BIN)/python -m benchmarks.feagi_chip --realtime 5 --report $(REPORT)/feagi-realtime-short.json
+
+feagi-realtime: $(VENV)/.ready ## a million neurons at 1000 Hz through the chip, for a minute
+	$(BIN)/python -m benchmarks.feagi_chip --realtime 60 --report $(REPORT)/feagi-realtime.json
 
 feagi-oracle: $(VENV)/.ready ## 10,000 generated networks: every core and kernel against the slow oracle, bit for bit
 	$(BIN)/python -m tests.unit.burst.compare --networks 10000 --report $(REPORT)/feagi-oracle.json
