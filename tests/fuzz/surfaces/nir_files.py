@@ -12,7 +12,7 @@ import numpy as np
 
 from openhailo.errors import OpenHailoError
 from openhailo.feagi.nir import import_nir
-from openhailo.feagi.nir_file import parse_graph
+from openhailo.feagi.nir_file import build_graph, read_content
 from tests.fuzz.surface import Surface, require
 
 _VALUES: tuple[Any, ...] = (
@@ -45,7 +45,7 @@ def _write(graph: Any) -> bytes:
 
 
 def make_case(rng: Random) -> bytes:
-    """Replace, drop or reshape values of a file. Bytes that break HDF5 itself are its own library's to refuse."""
+    """Replace, drop or reshape values of a file. Broken bytes of HDF5 itself are for its own process."""
     buffer = io.BytesIO(rng.choice(_seeds()))
     with import_module("h5py").File(buffer, "r+") as file:
         for _ in range(rng.choice((0, 1, 1, 2, 3))):
@@ -78,7 +78,7 @@ def _change(rng: Random, file: Any) -> None:
 
 def run(case: bytes) -> int:
     """Read it, import it, run it."""
-    model = import_nir(parse_graph(case), dt_s=1.0)
+    model = import_nir(build_graph(read_content(case)), dt_s=1.0)
     engine = model.engine(backend="numpy")
     inputs = {name: np.ones(shape["input"]) for name, shape in _inputs(model)}
     for _ in range(3):

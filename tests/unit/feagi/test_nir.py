@@ -249,6 +249,12 @@ def test_nodes_without_counterpart_are_named(kind: str) -> None:
     assert caught.value.op == kind
 
 
+def test_a_reader_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openhailo.feagi.nir_file.READ_BUDGET_S", 0.001)
+    with pytest.raises(InputError, match="not read within"):
+        parse_graph(file_with(lambda _: None))
+
+
 def file_with(change) -> bytes:
     data = io.BytesIO()
     nir.write(data, graph_of(nir.Linear(np.eye(2)), lif(2)))
