@@ -23,6 +23,7 @@ from . import (
     demo,
     devices,
     exec,
+    feagi,
     identify,
     inspect,
     join,
@@ -36,7 +37,7 @@ from . import (
 EXIT_FAILED, EXIT_DEVICE, EXIT_INTERRUPTED = 1, 3, 130
 
 #: Packages that only some commands need, and the extra that brings them.
-EXTRAS = {"onnx": "compiler", "cv2": "vision"}
+EXTRAS = {"onnx": "compiler", "cv2": "vision", "matplotlib": "feagi"}
 
 app = typer.Typer(
     name="openhailo",
@@ -65,6 +66,7 @@ for module in (
 ):
     app.command(name=module.NAME, help=module.__doc__)(module.command)
 app.add_typer(twin.app, name="twin")
+app.add_typer(feagi.app, name="feagi")
 
 
 def _print_version(wanted: bool) -> None:
