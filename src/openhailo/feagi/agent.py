@@ -262,7 +262,10 @@ class _Places:
         return keys
 
     def find(self, area: AreaPoints) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """Neurons at the points of ``area`` (all of them where a place has several), and which point each is for."""
+        """Neurons at the points of ``area``, and which point each is for.
+
+        GUESS: where a place has several neurons each gets the potential; the page only says that places are looked up.
+        """
         places = np.stack([area.x, area.y, area.z], axis=1).astype(np.int64)
         inside = np.flatnonzero((places < self._extent).all(axis=1))
         keys = self._keys(places[inside])
