@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 REPORT := build/report
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type conformance conformance-table wire mutants mutants-full fuzz fuzz-long e2e stress vm api-coverage bench bench-feagi feagi-realtime feagi-oracle native-sanitize docs ci clean
+.PHONY: help setup demo test lint type conformance conformance-table wire mutants fuzz fuzz-long fuzz-vfio-user e2e stress vm api-coverage bench bench-feagi feagi-realtime feagi-oracle native-sanitize docs ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ fuzz: $(VENV)/.ready ## hostile inputs on every surface, short
 fuzz-long: $(VENV)/.ready ## the same, a million inputs and more
 	$(BIN)/python -m tests.fuzz --inputs 1000000 --report $(REPORT)/fuzz.json
 
+fuzz-vfio-user: $(VENV)/.ready ## a million random messages to the server of virtual cards
+	$(BIN)/python -m tests.fuzz.vfio_user --count 1000000 --report $(REPORT)/fuzz-vfio-user.json
+
 e2e: $(VENV)/.ready ## real models, bit for bit against ONNX Runtime
 	$(PYTEST) -q tests/e2e
 
@@ -88,7 +91,7 @@ docs: $(VENV)/.ready ## check links, commands and examples of the docs
 
 ci: ## what continuous integration runs
 	$(MAKE) lint type
-	$(MAKE) wire mutants fuzz
+	$(MAKE) wire mutants fuzz fuzz-vfio-user
 	$(MAKE) conformance-table TABLE_FLAGS=--check
 	$(MAKE) stress
 	$(MAKE) vm VM_FLAGS=--required
