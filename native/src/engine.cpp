@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <unordered_map>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr std::size_t kHuge = std::size_t{2} << 20;
 constexpr std::uint32_t kThreadNeurons = 1u << 16;  // fewer per thread cost more in waiting than they save
+constexpr std::uint32_t kBinNeurons = 1u << 18;    // sums of fewer neurons fit the cache nearest to the core
 constexpr std::uint32_t kGroup = 1u << 16;          // sources that share a base
 
 std::size_t rounded(std::size_t size, std::size_t step) { return (size + step - 1) / step * step; }
@@ -260,7 +262,13 @@ void Engine::classify(const NeuronArrays& neurons) {
         cell_class_ = Memory(std::size_t{net_.blocks} * kBlock * sizeof(std::uint32_t));
         std::copy(of.begin(), of.end(), cell_class_.as<std::uint32_t>());
     }
-    for (const Class& cls : classes_) forgets = forgets || !cls.accumulates;
+    one_way_ = true;
+    for (const Class& cls : classes_) {
+        forgets = forgets || !cls.accumulates;
+        const bool unlimited = net_.is_int8 ? cls.limit_code == 127 : cls.limit == std::numeric_limits<float>::infinity();
+        one_way_ = one_way_ && cls.simple && unlimited;
+    }
+    one_way_ = one_way_ || net_.mode == Mode::kEmbedded;
     if (forgets && net_.mode == Mode::kNpu && !lazy_) {
         forgetful_ = Memory(net_.blocks * sizeof(std::uint64_t));
         auto* forgetful = forgetful_.as<std::uint64_t>();
@@ -290,6 +298,7 @@ bool Engine::tabulate(const WiringArrays& wiring) {
     const int index_bits = static_cast<int>(std::bit_width(different == 0 ? 0u : different - 1));
     if (target_bits + index_bits > 32 || target_bits > 31) return false;
     net_.target_bits = static_cast<std::uint32_t>(target_bits);
+    net_.tile_bits = static_cast<std::uint32_t>(std::max(0, target_bits - static_cast<int>(std::bit_width(kBins - 1))));
     net_.contribution = contribution_.data();
     net_.signed_weight = signed_weight_.data();
     return true;
@@ -348,6 +357,14 @@ void Engine::fill_part(const WiringArrays& wiring, Part& part, Rows& rows) const
     const std::size_t room = part.first_block == 0 ? std::size_t{net_.count} : cells;
     rows.ids = Memory((room + kBlock) * sizeof(std::uint32_t));
     rows.potentials = Memory((room + kBlock) * (net_.is_int8 ? 1 : 4));
+    if (net_.target_bits != 0 && net_.count >= kBinNeurons) {
+        rows.bins.reset(new std::uint32_t[std::size_t{kBins} * kBinStride]);  // pages come when they are written
+        part.bins = rows.bins.get();
+        const std::size_t cells = std::size_t{1} << net_.tile_bits;
+        rows.tile = Memory(cells * sizeof(float));
+        part.tile = rows.tile.as<float>();
+        std::fill_n(part.tile, cells, -0.0f);
+    }
     part.row_offset = offset;
     part.row_base = rows.base.data();
     part.narrow = narrow;
@@ -356,13 +373,13 @@ void Engine::fill_part(const WiringArrays& wiring, Part& part, Rows& rows) const
 }
 
 // First half of a burst, in the order that sums are made in: inputs, power and fatigue, synapses.
-void Engine::begin(Part& part, const std::uint32_t* ids, const float* values, std::size_t size) {
+void Engine::begin(Part& part, const std::uint32_t* ids, const float* values, std::size_t size, bool may_bin) {
     part.candidates = part.synaptic = 0;
     if (size != 0) kernel_->add(net_, part, ids, values, size);
     if (net_.forgetful != nullptr) kernel_->forget(net_, part);
     if (net_.mode == Mode::kNpu)
         for (const std::uint32_t id : powered_) kernel_->add(net_, part, &id, &power_, 1);
-    kernel_->propagate(net_, part, parts_.data(), parts());
+    kernel_->propagate(net_, part, parts_.data(), parts(), may_bin);
 }
 
 // From a million neurons up only what fired loses its charge; what fired here has none, what was set from outside may.
@@ -378,14 +395,18 @@ void Engine::forget_fired() {
     }
 }
 
-std::uint64_t Engine::propagate(const std::uint32_t* ids, const float* values, std::size_t size) {
-    if (begun_) throw std::logic_error("a burst has begun; update() must follow");
+void Engine::check_ids(const std::uint32_t* ids, std::size_t size) const {
     for (std::size_t i = 0; i < size; ++i)
         if (ids[i] >= net_.count) throw std::invalid_argument("an input's id is no neuron");
+}
+
+std::uint64_t Engine::propagate(const std::uint32_t* ids, const float* values, std::size_t size) {
+    if (begun_) throw std::logic_error("a burst has begun; update() must follow");
+    check_ids(ids, size);
     begun_ = true;
     ++burst_;
     forget_fired();
-    const auto work = [&](int part) { begin(parts_[static_cast<std::size_t>(part)], ids, values, size); };
+    const auto work = [&](int part) { begin(parts_[static_cast<std::size_t>(part)], ids, values, size, false); };
     if (team_) team_->run(work);
     else work(0);
     std::uint64_t candidates = 0;
@@ -400,7 +421,24 @@ Counts Engine::update(std::uint64_t candidates) {
     };
     if (team_) team_->run(work);
     else work(0);
-    begun_ = fired_given_ = false;
+    begun_ = false;
+    return finish(candidates);
+}
+
+// Both halves at once, with sums kept near where the number of candidates decides nothing.
+Counts Engine::step(const std::uint32_t* ids, const float* values, std::size_t size) {
+    if (begun_) throw std::logic_error("a burst has begun; update() must follow");
+    if (!one_way_ || team_) return update(propagate(ids, values, size));
+    check_ids(ids, size);
+    ++burst_;
+    forget_fired();
+    begin(parts_[0], ids, values, size, true);
+    kernel_->update(net_, parts_[0], parts_[0].candidates, static_cast<std::uint32_t>(burst_));
+    return finish(parts_[0].done_candidates);
+}
+
+Counts Engine::finish(std::uint64_t candidates) {
+    fired_given_ = false;
     Counts counts{candidates, net_.mode == Mode::kNpu ? powered_.size() : 0, 0, 0};
     for (const Part& part : parts_) {
         counts.synaptic += part.synaptic;
@@ -413,8 +451,7 @@ Run Engine::run(std::int64_t count, const std::int64_t* offsets, const std::uint
     if (begun_) throw std::logic_error("a burst has begun; update() must follow");
     for (std::int64_t i = 0; i < count; ++i)
         if (offsets[i] < 0 || offsets[i + 1] < offsets[i]) throw std::invalid_argument("offsets fall");
-    for (std::int64_t i = 0; i < offsets[count]; ++i)
-        if (ids[i] >= net_.count) throw std::invalid_argument("an input's id is no neuron");
+    check_ids(ids, static_cast<std::size_t>(offsets[count]));
     Run result;
     result.candidates.reserve(static_cast<std::size_t>(count));
     result.offsets.reserve(static_cast<std::size_t>(count) + 1);
@@ -423,7 +460,8 @@ Run Engine::run(std::int64_t count, const std::int64_t* offsets, const std::uint
     const auto work = [&](int member) {
         Part& part = parts_[static_cast<std::size_t>(member)];
         for (std::int64_t i = 0; i < count; ++i) {
-            begin(part, ids + offsets[i], values + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
+            const auto size = static_cast<std::size_t>(offsets[i + 1] - offsets[i]);
+            begin(part, ids + offsets[i], values + offsets[i], size, one_way_);
             if (team_) team_->barrier().arrive();
             std::uint64_t candidates = 0;
             for (const Part& other : parts_) candidates += other.candidates;
@@ -431,8 +469,11 @@ Run Engine::run(std::int64_t count, const std::int64_t* offsets, const std::uint
             kernel_->update(net_, part, candidates, burst);
             if (team_) team_->barrier().arrive();
             if (member != 0) continue;
-            for (const Part& other : parts_)
+            candidates = 0;
+            for (const Part& other : parts_) {
+                candidates += other.done_candidates;
                 result.fired.insert(result.fired.end(), other.fired.id, other.fired.id + other.fired.size);
+            }
             result.offsets.push_back(static_cast<std::int64_t>(result.fired.size()));
             result.candidates.push_back(static_cast<std::int64_t>(candidates));
         }

@@ -80,6 +80,7 @@ class Engine {
 
     std::uint64_t propagate(const std::uint32_t* ids, const float* values, std::size_t size);
     Counts update(std::uint64_t candidates);
+    Counts step(const std::uint32_t* ids, const float* values, std::size_t size);
     Run run(std::int64_t count, const std::int64_t* offsets, const std::uint32_t* ids, const float* values);
 
     void set_fired(const std::uint32_t* ids, const void* potentials, std::size_t size);
@@ -98,7 +99,8 @@ class Engine {
 
   private:
     struct Rows {
-        Memory offset, synapses, ids, potentials;
+        Memory offset, synapses, ids, potentials, tile;
+        std::unique_ptr<std::uint32_t[]> bins;
         std::vector<std::uint64_t> base;
     };
 
@@ -109,7 +111,9 @@ class Engine {
     bool tabulate(const WiringArrays& wiring);
     void fill_part(const WiringArrays& wiring, Part& part, Rows& rows) const;
     void mark_counters();
-    void begin(Part& part, const std::uint32_t* ids, const float* values, std::size_t size);
+    void begin(Part& part, const std::uint32_t* ids, const float* values, std::size_t size, bool may_bin);
+    void check_ids(const std::uint32_t* ids, std::size_t size) const;
+    Counts finish(std::uint64_t candidates);
     void forget_fired();
 
     Network net_{};
@@ -125,6 +129,7 @@ class Engine {
     std::vector<Rows> rows_;
     float power_;
     bool lazy_, fired_given_ = false, begun_ = false;
+    bool one_way_ = false;  // both ways of the npu do the same here: the number of candidates decides nothing
     std::uint64_t burst_ = 0;
     std::unique_ptr<Team> team_;
     std::mutex mutex_;

@@ -11,6 +11,10 @@ constexpr std::uint32_t kMixed = 0xFFFFFFFFu;   // a block whose neurons are not
 constexpr std::uint32_t kUntouched = 0x80000000u;  // bits of -0.0f: this neuron has received nothing
 constexpr int kBlock = 64;
 
+constexpr std::uint32_t kBins = 16;              // tiles that synapses are sorted by
+constexpr std::uint32_t kBinRoom = 1u << 18;     // synapses of a burst that bins can hold
+constexpr std::uint32_t kBinStride = kBinRoom + 1040;  // bins must not begin in the same set of the cache
+
 enum class Mode : std::uint8_t { kEmbedded, kNpu };
 
 // Parameters that neurons share.
@@ -48,6 +52,7 @@ struct Network {
     const std::uint32_t* divisor;      // null: nothing is divided
     const std::uint8_t* driven;        // per source: psp is the potential at firing; null: none
     std::uint32_t target_bits;         // 0: wide synapses
+    std::uint32_t tile_bits;           // a tile has this many bits of a target less than all
     const float* contribution;         // by table index of a narrow synapse
     const float* signed_weight;
 };
@@ -66,14 +71,19 @@ struct Part {
     const std::uint64_t* row_base;
     const std::uint32_t* narrow;  // target | index << target_bits
     const std::uint64_t* wide;    // target | weight << 32 | psp << 40 | inhibits << 48
+    std::uint32_t* bins;          // kBins of kBinStride; null: sums are small enough without
+    float* tile;                  // sums of one tile
+    std::uint32_t bin_sizes[kBins];
+    bool binned;                  // synapses of this burst wait in the bins
     Fired fired;
-    std::uint64_t candidates, synaptic, refractory;
+    std::uint64_t candidates, synaptic, refractory, done_candidates;
 };
 
 struct Kernel {
     const char* name;
-    // Contributions of all fired lists (one per part, ascending together) to the targets of `part`.
-    void (*propagate)(const Network&, Part& part, const Part* parts, int part_count);
+    // Contributions of all fired lists (one per part, ascending together) to the targets of `part`. `may_bin`: the
+    // number of candidates is not needed before the update.
+    void (*propagate)(const Network&, Part& part, const Part* parts, int part_count, bool may_bin);
     void (*add)(const Network&, Part& part, const std::uint32_t* ids, const float* values, std::size_t size);
     void (*forget)(const Network&, const Part& part);
     void (*update)(const Network&, Part& part, std::uint64_t candidates, std::uint32_t burst);

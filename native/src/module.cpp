@@ -117,6 +117,11 @@ nb::tuple fired_of(Engine& engine) {
     return nb::make_tuple(own(std::move(ids)), own(std::move(values)));
 }
 
+nb::tuple result_of(Engine& engine, const burst::Counts& counts) {
+    return nb::make_tuple(fired_of(engine), engine.burst(), counts.candidates, counts.power, counts.synaptic,
+                          counts.refractory);
+}
+
 nb::tuple update(Engine& engine, std::uint64_t candidates) {
     burst::Counts counts;
     {
@@ -124,8 +129,18 @@ nb::tuple update(Engine& engine, std::uint64_t candidates) {
         const std::lock_guard lock(engine.mutex());
         counts = engine.update(candidates);
     }
-    return nb::make_tuple(fired_of(engine), engine.burst(), counts.candidates, counts.power, counts.synaptic,
-                          counts.refractory);
+    return result_of(engine, counts);
+}
+
+nb::tuple step(Engine& engine, const In<std::uint32_t>& ids, const In<float>& values) {
+    if (ids.size() != values.size()) throw std::invalid_argument("one value per id is needed");
+    burst::Counts counts;
+    {
+        nb::gil_scoped_release release;
+        const std::lock_guard lock(engine.mutex());
+        counts = engine.step(ids.data(), values.data(), ids.size());
+    }
+    return result_of(engine, counts);
 }
 
 nb::tuple run(Engine& engine, std::int64_t count, const In<std::int64_t>& offsets, const In<std::uint32_t>& ids,
@@ -195,6 +210,7 @@ NB_MODULE(_burst, module) {
              nb::arg("powered"), nb::arg("power"), nb::arg("kernel") = "")
         .def("propagate", &propagate)
         .def("update", &update)
+        .def("step", &step)
         .def("run", &run)
         .def("state", &state)
         .def("fired", &fired_of)

@@ -90,6 +90,10 @@ class Core(Protocol):
         """End the burst: change the neurons; ``candidates`` decides between the npu's two ways."""
         ...
 
+    def step(self, ids: Ids, values: npt.NDArray[np.float32]) -> BurstResult:
+        """A whole burst."""
+        ...
+
     def run(self, count: int, offsets: npt.NDArray[np.int64], ids: Ids, values: npt.NDArray[np.float32]) -> RunResult:
         """``count`` bursts; burst ``i`` gets inputs ``offsets[i]:offsets[i + 1]``."""
         ...

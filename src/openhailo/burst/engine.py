@@ -85,7 +85,9 @@ class Engine:
 
     def step(self, inputs: Inputs | None = None) -> BurstResult:
         """One burst. ``inputs``: ids (u32) and values (f32); zeros, NaN, infinities and unknown ids are skipped."""
-        return self.update(self.propagate(inputs))
+        checked = self._filtered(inputs)
+        self._require_between_bursts("a burst")
+        return self._core.step(*checked)
 
     def propagate(self, inputs: Inputs | None = None) -> int:
         """First half of a burst; return the number of candidates. :meth:`update` must follow."""

@@ -67,6 +67,11 @@ class NativeCore:
         (fired, potentials), *counts = self._engine.update(candidates)
         return BurstResult(fired, potentials, *counts)
 
+    def step(self, ids: Ids, values: npt.NDArray[np.float32]) -> BurstResult:
+        """A whole burst."""
+        (fired, potentials), *counts = self._engine.step(*self._own(ids, values))
+        return BurstResult(fired, potentials, *counts)
+
     def run(self, count: int, offsets: npt.NDArray[np.int64], ids: Ids, values: npt.NDArray[np.float32]) -> RunResult:
         """``count`` bursts without coming back to Python."""
         if self._owned is not None:

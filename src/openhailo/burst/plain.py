@@ -68,6 +68,10 @@ class PlainCore:
         counts = (candidates, len(self._powered), self._synaptic, resting)
         return BurstResult(self._fired, self._potentials, self._burst, *counts)
 
+    def step(self, ids: Ids, values: npt.NDArray[np.float32]) -> BurstResult:
+        """A whole burst."""
+        return self.update(self.propagate(ids, values))
+
     def run(self, count: int, offsets: npt.NDArray[np.int64], ids: Ids, values: npt.NDArray[np.float32]) -> RunResult:
         """Bursts one after the other."""
         fired, candidates, first = [self._fired[:0]], np.zeros(count, np.int64), self._burst + 1

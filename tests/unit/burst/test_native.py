@@ -200,3 +200,34 @@ def test_halves_of_a_burst_come_in_turn(backend):
     engine.reset()
     assert engine.step().fired.size == 0
     assert engine.step(([3], [40.0])).fired.tolist() == [3]
+
+
+@pytest.mark.parametrize("mode", ["npu", "embedded"])
+@pytest.mark.parametrize("threads", [1, 3])
+@needs_native
+def test_large_networks_whose_synapses_are_sorted_by_tile(mode, threads):
+    rng, count = np.random.default_rng(9), 270_001
+    source, target = np.repeat(np.arange(count), 5), rng.integers(0, count, count * 5)
+    kind = (rng.random(count * 5) < 0.5).astype(np.uint8)
+    neurons = Neurons.create(count, threshold=18.0, leak=rng.choice([0.2, 0.5], count), refractory_period=1)
+    network = Network(neurons, Synapses.from_edges(count, source, target, rng.integers(1, 6, count * 5), 9, kind))
+    engines = [
+        Engine(network, mode, threads=threads, backend="native"),
+        Engine(network, mode, threads=threads, backend="native"),
+        Engine(network, mode, backend="numpy"),
+    ]
+    inputs = [
+        (rng.integers(0, count, size), rng.uniform(20, 50, size).astype(np.float32)) for size in (80_000, 9_000, 0, 50)
+    ]
+    together = engines[0].run(len(inputs), inputs)
+    for index, entry in enumerate(inputs):
+        single, expected = (engine.step(entry) for engine in engines[1:])
+        assert expected.fired.size > 3000  # enough to be sorted; the first burst is too much for it
+        assert np.array_equal(single.fired, expected.fired)
+        assert np.array_equal(together[index], expected.fired)
+        assert single.candidates == together.candidates[index] == expected.candidates
+        assert single.synaptic_injections == expected.synaptic_injections
+        assert single.refractory == expected.refractory
+    for name in ("potential", "refractory_countdown", "consecutive_count"):
+        assert np.array_equal(getattr(engines[0].state, name), getattr(engines[2].state, name))
+        assert np.array_equal(getattr(engines[1].state, name), getattr(engines[2].state, name))
