@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "NEXT", "STATE", "StepModel", "export_step"]
 
+CALIBRATION_FRAMES: Final = 8
+"""With fewer the compiler warns; the first two say everything."""
 _EXACT: Final = 1 << 24
 """Up to here f32 holds every whole number, so that the order of a sum does not matter."""
 
@@ -136,12 +138,12 @@ class StepModel:
 
     def calibration(self) -> dict[str, npt.NDArray[np.float32]]:
         """Frames with which `openhailo compile` keeps every level: both ends of the scale go in and come out."""
-        state = np.zeros((2, self.fields, self.structured.count), np.float32)
+        state = np.zeros((CALIBRATION_FRAMES, self.fields, self.structured.count), np.float32)
         # A neuron that rests keeps its potential (embedded), one without input its countdown (npu).
         state[0, 1:3] = 255.0
-        levels = np.zeros((2, self.structured.input_count), np.float32)
+        levels = np.zeros((CALIBRATION_FRAMES, self.structured.input_count), np.float32)
         levels[1] = 255.0
-        return {LEVELS: levels, STATE: state.reshape(2, -1)}
+        return {LEVELS: levels, STATE: state.reshape(CALIBRATION_FRAMES, -1)}
 
     def compile(self, name: str = "burst_step", arch: str = "hailo8") -> CompiledModel:
         """Compile to a HEF: inputs ``levels`` and ``state``, output ``next``, all with scale 1, bit for bit the graph.
