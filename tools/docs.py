@@ -49,7 +49,7 @@ def wrong_commands(page: Path, text: str, cache: dict[tuple[str, ...], str | Non
             match = re.match(r"(?:\$ )?openhailo ([a-z][a-z-]*)(.*)", line.strip())
             if not match:
                 continue
-            words = (match[1], *match[2].split()[:1]) if match[1] == "twin" else (match[1],)
+            words = (match[1], *match[2].split()[:1]) if match[1] in ("twin", "feagi") else (match[1],)
             help_text = command_help(words, cache)
             if help_text is None:
                 problems.append(f"{page.name}: no command: openhailo {' '.join(words)}")

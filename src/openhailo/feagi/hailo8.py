@@ -19,6 +19,7 @@ from openhailo.runtime.device import Device
 from openhailo.runtime.network import Network
 from openhailo.runtime.open import default_name, list_devices, open_device
 from openhailo.spec.chip import CHIP
+from openhailo.spec.enums import DeviceArchitecture
 from openhailo.spec.snn import SnnCommand, SnnEncoding, SnnStatus
 
 from .accelerator import FP32, INT8, Accelerator, AcceleratorCapabilities, Ids, Inputs
@@ -133,7 +134,7 @@ class Hailo8Accelerator(Accelerator):
         assert self._device is not None, "uploads need a device"
         self._unload()
         self._sizes = frame_sizes(len(network.neurons))
-        self._chip = self._device.load(build_snn_hef(network, self.mode, name=NAME))
+        self._chip = self._device.load(build_snn_hef(network, self.mode, name=NAME, arch=arch_of(self._device)))
         self._burst = 0
         self._frames = np.zeros((1, self._sizes.request_bytes), np.uint8)
 
@@ -230,6 +231,11 @@ class Hailo8Accelerator(Accelerator):
     def _rewind(self) -> None:
         self._request(SnnCommand.RESET)
         self._burst = 0
+
+
+def arch_of(device: Device) -> str:
+    """Return the compiler's name of a chip."""
+    return "hailo8l" if device.identify().architecture == DeviceArchitecture.HAILO8L else "hailo8"
 
 
 def _frames(bursts: int, inputs: Sequence[Inputs | None], sizes: FrameSizes, stage: Any) -> Any:

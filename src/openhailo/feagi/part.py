@@ -14,7 +14,7 @@ from openhailo.spec.chip import CHIP
 from openhailo.spec.snn import SnnCommand
 
 from .accelerator import Ids
-from .hailo8 import NAME, Hailo8Accelerator
+from .hailo8 import NAME, Hailo8Accelerator, arch_of
 from .packing import Mask
 from .program import build_snn_hef, frame_sizes
 
@@ -78,7 +78,8 @@ class ChipPart(Hailo8Accelerator):
         assert self._device is not None, "uploads need a device"
         self._unload()
         self._sizes = frame_sizes(len(network.neurons))
-        self._chip = self._device.load(build_snn_hef(network, self.mode, name=NAME, owned=self._owned))
+        content = build_snn_hef(network, self.mode, name=NAME, arch=arch_of(self._device), owned=self._owned)
+        self._chip = self._device.load(content)
         self._burst = 0
         self._frames = np.zeros((1, self._sizes.request_bytes), np.uint8)
 

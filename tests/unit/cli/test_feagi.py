@@ -37,7 +37,7 @@ def test_bench_and_inspect() -> None:
     assert found["ratio"] > 0
     found = json.loads(call("inspect", "steady:1000:2", "--json").stdout)
     assert (found["bytes_per_neuron"], found["synapse_bytes_in_host_memory"]) == (2, 0)
-    assert "neurons fit beside" in call("inspect", "random:4000000:0", "--json").stdout
+    assert "bytes fit beside" in call("inspect", "random:4000000:0", "--json").stdout
 
 
 def test_convert(tmp_path: Path) -> None:
