@@ -16,6 +16,9 @@ from hailo_platform import HEF, InferVStreams, InputVStreamParams, OutputVStream
 from hailo_platform.pyhailort._pyhailort import _monitor as writer
 from hailo_platform.tools.hailortcli import _monitor
 from hailo_platform.tools.hailortcli.main import main
+from openhailo.errors import DoesNotFit
+from openhailo.runtime.hw_only import CoreSpeed
+from openhailo.runtime.network import Network
 
 SCAN = ["ffff:01:00.0"]
 
@@ -188,6 +191,27 @@ def test_benchmark(cli, models, tmp_path):
         assert re.search(f"^{line}$", said, re.MULTILINE), line
     (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     assert float(row["fps"]) > 0 and float(row["hw_only_fps"]) > 0
+
+
+def test_benchmark_has_the_chip_measure_itself(cli, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(Network, "measure_core", lambda self: CoreSpeed(frames=50, batch_size=1, cycles=5_000_000))
+    table = tmp_path / "benchmark.csv"
+    said = cli("benchmark", models.first, "-t", "0", "--csv", str(table))
+    assert "FPS     (hw_only)                 = 2000\n" in said  # 50 frames in 25 ms
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert (row["hw_only_fps"], row["num_of_frames_hw_only"]) == ("2000.0", "50")
+
+
+def test_benchmark_sends_frames_where_the_chip_cannot(models, tmp_path, monkeypatch, capsys):
+    def refuse(self):
+        raise DoesNotFit(resource="frames in the rings", need=2, have=1)
+
+    monkeypatch.setattr(Network, "measure_core", refuse)
+    table = tmp_path / "benchmark.csv"
+    assert main(["benchmark", models.first, "-t", "0.1", "--csv", str(table)]) == 0
+    assert "the host sends frames: " in capsys.readouterr().err
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert int(row["num_of_frames_hw_only"]) > 0 and float(row["hw_only_fps"]) > 0
 
 
 # --- monitor ----------------------------------------------------------------------------------------------------------

@@ -134,6 +134,20 @@ class Model:
         result.frames, result.seconds = sent, time.perf_counter() - begin
         return result
 
+    def run_alone(self, seconds: float) -> Result:
+        """Let the chip run without the host, again and again for a time; nothing may be active.
+
+        Time is the chip's own (`openhailo.runtime.hw_only`). Raises `StateError` where other processes share the chip,
+        `DoesNotFit` when the rings do not hold a batch.
+        """
+        result, begin = self._result(), time.perf_counter()
+        network = self.configured._model._model.group.networks[0]
+        while not result.frames or time.perf_counter() - begin < seconds:
+            speed = network.measure_core()
+            result.frames += speed.frames
+            result.seconds += speed.seconds
+        return result
+
     def latency_ms(self, seconds: float | None, frames: int | None) -> Result:
         """Run one frame at a time; the mean of a frame's time."""
         result = self._result()

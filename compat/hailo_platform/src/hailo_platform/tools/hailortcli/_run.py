@@ -14,6 +14,7 @@ from typing import Any
 
 from hailo_platform.pyhailort import _pyhailort as bound
 from hailo_platform.pyhailort import pyhailort as api
+from openhailo.errors import DoesNotFit, StateError
 
 from ._measure import Model, Result, Sampler, input_files
 from ._output import say, warn
@@ -322,10 +323,10 @@ def benchmark(args: argparse.Namespace) -> int:
         model = Model(vdevice, args.hef, batch_size=args.batch_size, ultra=ultra)
         model.open({}, input_files(args.input_files))
         stack.callback(model.close)
+        say("Measuring FPS in HW-only mode")
+        alone = _benchmark_alone(model, seconds)
         model.configured.activate()
         stack.callback(model.configured.deactivate)
-        say("Measuring FPS in HW-only mode")
-        alone = model.run(seconds, None)
         say("Measuring FPS (and Power on supported platforms) in streaming mode")
         device_id = vdevice.get_physical_devices_ids()[0]
         with Sampler(device_id, power=_has_meter(device_id), current=False, temperature=False) as sampler:
@@ -341,6 +342,19 @@ def benchmark(args: argparse.Namespace) -> int:
         row |= {"min_power": least, "average_power": mean, "max_power": most} if sampler.power.values else {}
         _write_csv(args.csv, _BENCHMARK_COLUMNS, [row])
     return 0
+
+
+def _benchmark_alone(model: Model, seconds: float) -> Result:
+    """Measure the chip alone; with frames of the host where that cannot be done."""
+    try:
+        return model.run_alone(seconds)
+    except (StateError, DoesNotFit) as error:
+        warn(f"hardware-only inference is not possible, so the host sends frames: {error}")
+    model.configured.activate()
+    try:
+        return model.run(seconds, None)
+    finally:
+        model.configured.deactivate()
 
 
 def _has_meter(device_id: str) -> bool:
