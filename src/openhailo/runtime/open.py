@@ -13,7 +13,7 @@ from openhailo.bus.chardev import list_nodes
 from openhailo.bus.registry import Endpoint
 from openhailo.bus.trace import TraceWriter, TracingFunction
 from openhailo.driver.pcie_link import LinkOptions, PcieLink
-from openhailo.errors import DeviceNotFound, OpenHailoError
+from openhailo.errors import DeviceNotFound, InputError, OpenHailoError
 from openhailo.runtime.compiled import CompileModel
 from openhailo.runtime.device import Device
 from openhailo.runtime.habits import network_options
@@ -76,6 +76,7 @@ def open_device(
     Raises `InputError`, `DeviceNotFound`, `AccessDenied`, `DeviceBusy`, `BootFailed`, `DeviceError`.
     """
     chosen = name or default_name()
+    _require_one(chosen)
     network_options(habits)
     endpoint = registry.open_endpoint(chosen, **options)
     link = _link_of(
@@ -96,6 +97,18 @@ def open_device(
     except OpenHailoError:
         link.close()
         raise
+
+
+def _require_one(name: str) -> None:
+    """Refuse a list of devices, which ``OPENHAILO_DEVICE`` may hold for programs that use several."""
+    names = [part.strip() for part in name.split(",")]
+    known = registry.schemes()
+    if any(colon and scheme in known for scheme, colon, _ in (each.partition(":") for each in names[1:])):
+        raise InputError(
+            what="device",
+            detail=f"{name!r} names {len(names)} devices and only one can be opened; "
+            f"`openhailo.open_virtual_device({names})` takes them all",
+        )
 
 
 def _link_of(endpoint: Endpoint, writer: TraceWriter | None, options: LinkOptions) -> Any:

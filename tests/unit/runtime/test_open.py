@@ -53,6 +53,15 @@ def test_the_environment_overrides(no_hardware, monkeypatch):
         assert device.identify().architecture == 2
 
 
+@pytest.mark.parametrize("names", ["twin:,twin:hailo8l", "twin:hailo8, twin:"])
+def test_several_names_are_for_a_virtual_device(no_hardware, monkeypatch, names):
+    monkeypatch.setenv(opening.DEVICE_VARIABLE, names)
+    with pytest.raises(InputError, match=r"2 devices and only one .*openhailo\.open_virtual_device\(\['twin:"):
+        openhailo.open()
+    with pytest.raises(InputError, match="open_virtual_device"):
+        openhailo.open(names)
+
+
 def test_unknown_names_say_what_there_is(no_hardware, monkeypatch):
     with pytest.raises(DeviceNotFound, match="twin:"):
         openhailo.open("warp:1")
