@@ -61,6 +61,8 @@ SHARES: dict[str, float] = {
     "nir_files": 1,
     "agent_messages": 5,
     "broker_messages": 2,
+    "snn_programs": 3,
+    "feagi_files": 3,
 }
 
 
