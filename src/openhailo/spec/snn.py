@@ -170,11 +170,11 @@ SNN_BURST: Struct = sequential(
 class SnnRules:
     """Constants of the format, and what the core has room for.
 
-    ``memory_bytes`` is the chip's own memory. Neurons must fit: classes, potentials, countdowns, fire counts, the
-    parameter table, one bit each for having fired; in a part of a network those it owns, and a bit each for that. The
+    ``memory_bytes`` is the chip's own memory: neurons (classes, potentials, countdowns, fire counts, the parameter
+    table, one bit each for having fired) must fit, in a part of a network those it owns, and a bit each for that. The
     rows of the first ``resident_rows`` sources are kept there as well, ``row_bytes`` each and ``synapse_bytes`` a
-    synapse. The core fetches all others from host memory when their source fires. ``flag_set`` says that an area's
-    flag was ever set, ``flag_true`` that it is.
+    synapse; the core fetches all others from host memory when their source fires. ``flag_set`` says that an area's flag
+    was ever set, ``flag_true`` that it is.
     """
 
     version: int = 1
