@@ -116,6 +116,20 @@ def test_sensors(cli, tmp_path, shared_dir):
 
 
 @pytest.mark.facts
+def test_sensor_settings_come_back(cli, tmp_path, shared_dir):
+    read = tmp_path / "read.csv"
+    said = cli("sensor-config", "get-config", "0", str(read), code=61).splitlines()
+    recorded = [line for line in recorded_output(shared_dir, "sensor_get_config").splitlines() if "[error]" not in line]
+    assert [line.replace(SCAN[0], "0000:01:00.0") for line in said] == recorded
+    lines = "0,2,0xFF,0x3000,0xFFFF,0x12\n1,4,0x03,0x4,0xFFFFFFFF,0x0\n"
+    (tmp_path / "sensor.csv").write_text(lines)
+    with VDevice():  # keeps the board, which forgets when nobody has it
+        cli("sensor-config", "store-sensor-config", "1", str(tmp_path / "sensor.csv"), "SENSOR_GENERIC")
+        cli("sensor-config", "get-config", "1", str(read))
+    assert read.read_text() == lines
+
+
+@pytest.mark.facts
 @pytest.mark.parametrize("name", ["arcface_mobilefacenet_h8_v2", "mnist_cnn_28x28_h8_dfc3.27_v0"])
 def test_parse_hef_as_recorded(cli, shared_dir, name):
     recorded = json.loads((shared_dir / f"traces/{name}/parse_hef.json").read_text(encoding="utf-8"))

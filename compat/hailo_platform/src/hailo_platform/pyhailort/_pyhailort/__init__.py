@@ -98,7 +98,7 @@ from ._params import (
     VStreamParams,
     sockaddr_in,
 )
-from ._sensors import OPERATION_BYTES, I2CSlaveConfig, unpack_sections
+from ._sensors import OPERATION_BYTES, I2CSlaveConfig, unpack_sections, write_operations
 from ._structs import (
     DebugNotificationMessage,
     Detection,

@@ -328,6 +328,10 @@ class Device(Translating):
         """Describe the eight sections of sensor settings, as the firmware sends them."""
         return _sensors.pack_sections(self._firmware.sensor_sections())
 
+    def sensor_get_config(self, section_index: int, size_bytes: int) -> bytes:
+        """Read a section's settings: records of 15 bytes (an addition, for ``hailortcli``)."""
+        return bytes(self._firmware.read_sensor_config(section_index, size_bytes))
+
     def sensor_set_generic_i2c_slave(
         self,
         slave_address: int,

@@ -59,6 +59,14 @@ def read_operations(path: str) -> bytes:
     return fail("INVALID_ARGUMENT", message)
 
 
+def write_operations(path: str, operations: bytes) -> None:
+    """Write 15-byte records into a file that `read_operations` takes. Addresses, masks and values are hexadecimal."""
+    whole = len(operations) - len(operations) % OPERATION_BYTES
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        for operation, length, page, *words in _OPERATION.iter_unpack(operations[:whole]):
+            file.write(f"{operation},{length},0x{page:02X},{','.join(f'0x{word:X}' for word in words)}\n")
+
+
 def pack_sections(sections: Iterable[Any]) -> bytes:
     """Return sections of openhailo as the 120-byte records that the firmware sends."""
     return b"".join(

@@ -189,6 +189,15 @@ def store_sensor_config(control: api.Control, args: argparse.Namespace) -> None:
     )
 
 
+def get_config(control: api.Control, args: argparse.Namespace) -> None:
+    """Write a sensor's settings into a file with one operation per line."""
+    section = bound.unpack_sections(control.get_sensor_sections_info())[args.section_index]
+    if section.is_free:
+        raise bound.status_error("NOT_FOUND", f"Section {args.section_index} is not active")
+    operations = control._get_device_handle().sensor_get_config(args.section_index, section.config_size)
+    bound.write_operations(args.output_file, operations)
+
+
 def load_config(control: api.Control, args: argparse.Namespace) -> None:
     """Program a sensor."""
     control.load_and_start_sensor(args.section_index)
