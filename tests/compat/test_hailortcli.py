@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from hailo_platform import HEF, InferVStreams, InputVStreamParams, OutputVStreamParams, VDevice
+from hailo_platform.pyhailort import _pyhailort as bound
 from hailo_platform.pyhailort._pyhailort import _monitor as writer
-from hailo_platform.tools.hailortcli import _monitor
+from hailo_platform.tools.hailortcli import _monitor, _user_config
 from hailo_platform.tools.hailortcli.main import main
 from openhailo.errors import DoesNotFit
 from openhailo.runtime.hw_only import CoreSpeed
@@ -89,6 +90,66 @@ def test_controls(cli, tmp_path):
     cli("board-config", "write", str(tmp_path / "board.bin"))
     cli("fw-config", "read", code=18)
     cli("ssb-update", str(tmp_path / "board.bin"))
+
+
+@pytest.mark.facts
+def test_user_configuration_as_recorded(cli, tmp_path, shared_dir):
+    recorded = recorded_output(shared_dir, "fw_config_read").replace("0000:01:00.0", SCAN[0])
+    blob = bytes.fromhex("0ba4f61f000000000100000001000600040000000084d717")  # what was read there
+    (tmp_path / "blob").write_bytes(blob)
+    (tmp_path / "clock.json").write_text(recorded.partition("\n")[2])
+    cli("fw-config", "serialize", str(tmp_path / "clock.json"), str(tmp_path / "made"))
+    assert (tmp_path / "made").read_bytes() == blob
+    for source in ("blob", "clock.json"):
+        with VDevice():  # keeps the board, which forgets when nobody has it
+            cli("fw-config", "write", str(tmp_path / source))
+            assert cli("fw-config", "read").rstrip() == recorded.rstrip()
+            cli("fw-config", "read", "--output-file", str(tmp_path / "read.json"))
+        assert (tmp_path / "read.json").read_text() == (tmp_path / "clock.json").read_text() + "\n"
+
+
+def test_user_configuration_of_every_kind(cli, tmp_path):
+    settings = {
+        "network": {"mac_address": {"value": "80:00:de:ad:be:ef"}, "static_ip_address": {"value": "10.0.0.1"}},
+        "system": {
+            "name": {"value": "board"},
+            "app_watchdog_enable": {"value": True},
+            "watchdog_mode": {"value": "HW_ONLY"},
+            "temperature_red_threshold": {"value": 120},
+        },
+    }
+    (tmp_path / "in.json").write_text(json.dumps(settings))
+    with VDevice():
+        cli("fw-config", "write", str(tmp_path / "in.json"))
+        said = cli("fw-config", "read")
+    assert json.loads(said.partition("\n")[2]) == settings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no JSON",
+        "[]",
+        '{"system": {"none": {"value": 1}}}',
+        '{"system": {"watchdog_mode": {"value": "OFTEN"}}}',
+        '{"system": {"watchdog_mode": {"value": 256}}}',
+        '{"system": {"watchdog_mode": {}}}',
+        '{"network": {"mac_address": {"value": "00"}}}',
+    ],
+)
+def test_user_configuration_that_is_wrong(cli, tmp_path, text):
+    (tmp_path / "in.json").write_text(text)
+    cli("fw-config", "serialize", str(tmp_path / "in.json"), str(tmp_path / "out"), code=2)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "blob", ["", "00" * 12, "0ba4f61f0000000001000000", "0ba4f61f000000000100000009000900010000007f"]
+)
+def test_user_configuration_that_is_not_known(blob):
+    with pytest.raises(bound.HailoRTStatusException) as caught:
+        _user_config.to_json(bytes.fromhex(blob))
+    assert str(caught.value) == "2"
 
 
 def test_power(cli):

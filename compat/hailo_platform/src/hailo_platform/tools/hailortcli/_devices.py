@@ -11,6 +11,7 @@ from typing import Any
 from hailo_platform.pyhailort import _pyhailort as bound
 from hailo_platform.pyhailort import pyhailort as api
 
+from . import _user_config
 from ._output import say, status_text, warn
 
 OVERCURRENT_WARNING = (
@@ -228,18 +229,35 @@ def fw_logger(control: api.Control, args: argparse.Namespace) -> None:
 
 
 def fw_config_read(control: api.Control, args: argparse.Namespace) -> None:
-    """Write the user configuration, as it is, into a file."""
-    _save(args.output_file, control.read_user_config())
+    """Print the user configuration as JSON, or write it into a file."""
+    text = _user_config.to_json(control.read_user_config())
+    if args.output_file is None:
+        say(text)
+    else:
+        Path(args.output_file).write_text(text + "\n", encoding="utf-8")
 
 
 def fw_config_write(control: api.Control, args: argparse.Namespace) -> None:
-    """Write a file into the user configuration, as it is."""
-    control.write_user_config(Path(args.input_file).read_bytes())
+    """Write a file, JSON or binary, into the user configuration."""
+    control.write_user_config(_user_config_of(args.input_file))
+
+
+def fw_config_serialize(args: argparse.Namespace) -> int:
+    """Make the binary form of a JSON file."""
+    Path(args.output_file).write_bytes(_user_config_of(args.input_file))
+    return 0
+
+
+def _user_config_of(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    if content.startswith(_user_config.MAGIC):
+        return content
+    return _user_config.from_json(content.decode("utf-8", "replace"))
 
 
 def board_config_read(control: api.Control, args: argparse.Namespace) -> None:
     """Write the board configuration into a file."""
-    _save(args.file, control.read_board_config())
+    Path(args.file).write_bytes(control.read_board_config())
 
 
 def board_config_write(control: api.Control, args: argparse.Namespace) -> None:
@@ -259,10 +277,3 @@ def ssb_update(control: api.Control, args: argparse.Namespace) -> None:
     say("Updating second stage boot...")
     control.second_stage_update(Path(args.file).read_bytes())
     say("second stage boot has been updated successfully")
-
-
-def _save(path: str | None, content: bytes) -> None:
-    if path is None:
-        say(content.hex())
-    else:
-        Path(path).write_bytes(content)

@@ -110,6 +110,10 @@ def _add_firmware(commands: Any) -> None:
     write = config.add_parser("write")
     write.add_argument("input_file")
     _on_devices(write, _devices.fw_config_write)
+    serialize = config.add_parser("serialize", help="JSON in, binary out; needs no device")
+    serialize.add_argument("input_file")
+    serialize.add_argument("output_file")
+    serialize.set_defaults(func=_devices.fw_config_serialize)
     board = commands.add_parser("board-config").add_subparsers(required=True, parser_class=_Parser)
     for name, action in (("read", _devices.board_config_read), ("write", _devices.board_config_write)):
         sub = board.add_parser(name)
