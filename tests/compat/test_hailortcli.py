@@ -80,6 +80,34 @@ def test_failures_are_status_numbers(cli):
         main(["--version"])
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("run2 -m raw_sync measure-fw-actions", "openhailo actions"),
+        ("run some.hef collect-runtime-data", "openhailo actions"),
+        ("fw-control action-list", "openhailo actions"),
+        ("run some.hef measure-stats", "--mode streams"),
+        ("run some.hef --net-batch-size a/b=1", "--batch-size N"),
+        ("measure-nnc-performance some.hef", "--hw-only"),
+        ("sensor-config store_isp_config a b", "no image signal processor"),
+        ("run some.hef --nothing", "unrecognized arguments: --nothing"),
+    ],
+)
+def test_what_is_not_there_names_what_to_use(capsys, words, hint):
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert caught.value.code == 105
+    assert hint in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", ["fw-config write", "fw-update", "board-config write"])
+def test_files_that_are_missing(capsys, words):
+    assert main([*words.split(), "missing.bin"]) == 13
+    said = capsys.readouterr()
+    assert said.out.endswith(f"Failed to execute on device: {SCAN[0]}. status= HAILO_OPEN_FILE_FAILURE(13)\n")
+    assert "missing.bin" in said.err and "Traceback" not in said.err
+
+
 def test_controls(cli, tmp_path):
     assert cli("fw-control", "reset", "--reset-type", "nn_core").endswith("Board has been reset successfully\n")
     assert cli("fw-control", "test-memories").endswith("Memory test has completed successfully\n")

@@ -12,7 +12,7 @@ from hailo_platform.pyhailort import _pyhailort as bound
 from hailo_platform.pyhailort import pyhailort as api
 
 from . import _user_config
-from ._output import say, status_text, warn
+from ._output import say, status_text, tell_reason, warn
 
 OVERCURRENT_WARNING = (
     "Using the overcurrent protection dvm for power measurement will disable the overcurrent protection.\n"
@@ -59,6 +59,7 @@ def on_devices(action: Action) -> Callable[[argparse.Namespace], int]:
                     action(device.control, args)
             except Exception as error:
                 number, text = status_text(error)
+                tell_reason(error)
                 say(f"Failed to execute on device: {device_id}. status= {text}")
                 return number
         return 0

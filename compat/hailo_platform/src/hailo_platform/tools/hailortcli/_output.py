@@ -8,7 +8,7 @@ from hailo_platform.pyhailort import _pyhailort as bound
 from hailo_platform.pyhailort.pyhailort import EXCEPTION_OF_STATUS, HailoRTException
 from openhailo.errors import OpenHailoError
 
-_INTERNAL_FAILURE = 8
+_INTERNAL_FAILURE, _OPEN_FILE_FAILURE = 8, 13
 
 
 def say(line: str, end: str = "\n") -> None:
@@ -25,9 +25,15 @@ def warn(line: str) -> None:
 def fail(error: BaseException) -> int:
     """Tell a failure; return the exit code, which is the number of the status (runtime-behaviour.md 24)."""
     number, text = status_text(error)
-    reasons = [str(error), *getattr(error, "__notes__", ())]
-    sys.stderr.write(f"[HailoRT CLI] [error] {'; '.join(reasons)}\n[HailoRT CLI] [error] status={text}\n")
+    tell_reason(error)
+    sys.stderr.write(f"[HailoRT CLI] [error] status={text}\n")
     return number
+
+
+def tell_reason(error: BaseException) -> None:
+    """Print why something failed, for people."""
+    reasons = [str(error), *getattr(error, "__notes__", ())]
+    sys.stderr.write(f"[HailoRT CLI] [error] {'; '.join(reasons)}\n")
 
 
 def status_text(error: BaseException) -> tuple[int, str]:
@@ -45,4 +51,4 @@ def _status_of(error: BaseException) -> int:
                 return number
         text = str(error).rpartition("error: ")[2].partition(" ")[0]
         return int(text) if text.isdecimal() else _INTERNAL_FAILURE
-    return _INTERNAL_FAILURE
+    return _OPEN_FILE_FAILURE if isinstance(error, OSError) and error.filename is not None else _INTERNAL_FAILURE

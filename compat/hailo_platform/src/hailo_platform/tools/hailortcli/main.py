@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -17,6 +18,17 @@ from ._output import fail
 
 #: What the original's argument parser returns.
 _NO_COMMAND, _BAD_ARGUMENTS = 106, 105
+#: What the original has and this has not, and what does it instead.
+_ACTIONS = "`openhailo actions MODEL --json` shows the firmware's actions with their times"
+_INSTEAD = {
+    "measure-fw-actions": _ACTIONS,
+    "collect-runtime-data": _ACTIONS,
+    "action-list": _ACTIONS,
+    "measure-stats": "`openhailo benchmark MODEL --mode streams --json` has figures of streams and queues",
+    "measure-nnc-performance": "`openhailo benchmark MODEL --hw-only` has the chip measure its own speed",
+    "store_isp_config": "a Hailo-8 on PCIe has no image signal processor",
+    "--net-batch-size": "`--batch-size N` counts for all networks",
+}
 _RATE_LIMITER = "rates are for Ethernet boards; a Hailo-8 on PCIe has none"
 
 
@@ -24,7 +36,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser with the original's exit code for arguments that make no sense."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.format_usage()}{self.prog}: {message}\n")
+        hint = next((f"; {text}" for name, text in _INSTEAD.items() if re.search(rf"[' ]{name}\b", message)), "")
+        sys.stderr.write(f"{self.format_usage()}{self.prog}: {message}{hint}\n")
         self.exit(_BAD_ARGUMENTS)
 
 
