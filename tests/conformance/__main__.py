@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run, write report and page; 1 when something fails or differs from the facts, or the page is out of step."""
     options = _parse(argv)
     started = time.monotonic()
-    with mp.get_context("fork").Pool(options.workers) as pool:
+    with mp.get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
         results = pool.map_async(run_device, ["twin", *RELEASES], chunksize=1).get(TIME_LIMIT_S)
     counts = AbiFacts(SHARED).count(KERNEL) if (SHARED / "facts").is_dir() else {}
     _write(options.report, results, counts, time.monotonic() - started)

@@ -283,9 +283,12 @@ def _full(count_bytes: int) -> bytes:
     return _padded(head + _CLASSES[0]) + b"".join(map(_padded, columns))
 
 
-@check("snn", needs=(*_NEEDS, "fresh"), about=("snn",))
+@check("snn", needs=("function", "programs", "fresh"), about=("snn",))
 def the_memory_of_the_core_has_an_end(rig: Rig) -> None:
-    """A network that fills it to the byte runs, one of a byte more does not."""
+    """A network that fills it to the byte runs, one of a byte more does not.
+
+    Kernel drivers have no 8 MiB of contiguous memory for hosts that bring their own descriptors.
+    """
     network = SnnNetwork(rig.raw_host(), _full(0))
     network.start()
     answer = network.ask(RUN, 1, 1, 1, data=struct.pack("<IIf", 1, 0, 20.0))
