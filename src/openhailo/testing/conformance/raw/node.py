@@ -108,6 +108,8 @@ class Node:
     def __init__(self, file: DeviceFile, release: str) -> None:
         self.file, self.release, self.family = file, release, FAMILIES[release]
         self.numbers = NUMBERS[self.family]
+        #: What was mapped lives as long as the open: a kernel pins its pages, the virtual driver reads it by address.
+        self._mapped: list[Memory] = []
 
     def call(self, name: str, argument: bytes = b"") -> tuple[int, bytearray]:
         """Make a request; return its result and the structure afterwards. What is not given is zero."""
@@ -167,6 +169,7 @@ class Node:
     def memory(self, size_bytes: int, direction: int = BOTH) -> Memory:
         """Return mapped memory."""
         memory = Memory(size_bytes)
+        self._mapped.append(memory)
         memory.handle = self.map(memory.address, size_bytes, direction)
         return memory
 
